@@ -1,0 +1,80 @@
+"""Effective time, and the position of a moment: one pure function, used live and offline.
+
+Effective time of a record: the running maximum over its partition of its log time, raised to just after the
+newest checkpoint that does not cover it (it was written after it), then, on data only, lowered to the first
+checkpoint that covers it, then raised to the effective time of the rewind that its epoch names. A moment T cuts
+each partition at the first record with a later effective time.
+
+Because that is a running maximum, the cut is the lowest offset whose own time exceeds T, and only one checkpoint
+interval has to be looked at: what a checkpoint of time <= T covers is early enough, and what the first checkpoint
+of time >= T does not cover is too late. tests/model.py computes the same record by record.
+
+Times are milliseconds since 1970 UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from events.envelope import Epoch
+from events.position import CONTROL, CONTROL_PARTITION, Partition, Position
+
+
+class Mark(NamedTuple):
+    """What a checkpoint says about time: the archive held the log up to `position` at `time`. Both only grow."""
+
+    time: int
+    position: Position
+
+
+class TimeIndex(Protocol):
+    """Where the times of records are looked up: an archive's manifests and segments, or a log."""
+
+    def end(self) -> Position:
+        """The position up to which records can be looked up."""
+        ...
+
+    def first_later(self, partition: Partition, start: int, stop: int, time: int) -> int | None:
+        """The lowest offset in [start, stop) whose log time is greater than `time`."""
+        ...
+
+    def first_naming(
+        self, partition: Partition, start: int, stop: int, epochs: frozenset[Epoch]
+    ) -> int | None:
+        """The lowest offset in [start, stop) of an event whose epoch is one of `epochs`."""
+        ...
+
+    def rewinds(self) -> Mapping[Epoch, int]:
+        """epoch -> offset on control of the first rewind record that bears it, in effect or not."""
+        ...
+
+
+def cut(time: int, marks: Sequence[Mark], index: TimeIndex) -> Position:
+    """The position at `time`. `marks`: every checkpoint, oldest first."""
+    end = index.end()
+    before = next((m.position for m in reversed(marks) if m.time <= time), Position())
+    after = next((m.position for m in marks if m.time >= time), end).clamped(end)
+    control = index.first_later(CONTROL_PARTITION, 0, after.control, time)
+    control = after.control if control is None else control
+    later = {epoch: offset for epoch, offset in index.rewinds().items() if offset >= control}
+    position = {CONTROL_PARTITION: control}
+    for partition in end:
+        if partition.topic == CONTROL:
+            continue
+        stop = after[partition]
+        first = index.first_later(partition, before[partition], stop, time)
+        stop = stop if first is None else first
+        if later:
+            # Whoever names a rewind wrote after it; a checkpoint that did not hold the rewind read control's end
+            # last, so what it covers of the data cannot name it.
+            start = min(_unseen(marks, offset)[partition] for offset in later.values())
+            naming = index.first_naming(partition, start, stop, frozenset(later))
+            stop = stop if naming is None else naming
+        position[partition] = stop
+    return Position(position)
+
+
+def _unseen(marks: Sequence[Mark], offset: int) -> Position:
+    """The newest checkpoint position that does not hold control's record at `offset`."""
+    return next((m.position for m in reversed(marks) if m.position.control <= offset), Position())

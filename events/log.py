@@ -1,0 +1,122 @@
+"""The log: ordered records in topics and partitions, and the port that every log keeps.
+
+Adapters (`memory_log`, `sqlite_log`, `kafka_log`) pass one contract suite, tests/contract/test_event_log.py.
+The archive reads like a log too (`LogReader`), so whatever replays can replay from either.
+
+Times are the log's own (LogAppendTime), in milliseconds since 1970 UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from enum import IntEnum
+from typing import NamedTuple, Protocol
+
+from events.position import Partition, Position
+
+MAX_VALUE_BYTES = 8 * 1024 * 1024 - 64 * 1024
+"""The largest value that a log takes: Kafka's max.message.bytes of 8 MiB, less room for its batch overhead."""
+
+
+class TimeType(IntEnum):
+    """Who gave a record its time, in Kafka's numbering."""
+
+    CREATE = 0
+    APPEND = 1
+
+
+class Record(NamedTuple):
+    """One record of one partition, as the log and a segment hold it: bytes untouched."""
+
+    offset: int
+    time: int
+    """Milliseconds since 1970 UTC."""
+    time_type: int
+    key: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+    value: bytes | None
+
+
+class Entry(NamedTuple):
+    """What an append is given: the key (the stream's name in UTF-8) decides the partition."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+
+class Placed(NamedTuple):
+    """Where an appended entry stands."""
+
+    partition: Partition
+    offset: int
+    time: int
+
+
+class LogReader(Protocol):
+    """Reading ordered records. Safe to use from one thread at a time; any number of readers may be open."""
+
+    def read(self, partition: Partition, start: int, stop: int) -> Iterator[Sequence[Record]]:
+        """Batches (non-empty, bounded in bytes) of the records with start <= offset < stop, in offset order, without a hole.
+
+        Ends at `stop`. Raises LogGap (a log) or ArchiveGap (an archive) naming the range where an offset in
+        [start, stop) is missing, also when the log ends before `stop`; Unavailable where nobody answers.
+        """
+        ...
+
+    def start(self) -> Position:
+        """The first offset held of every partition (0 unless something was lost)."""
+        ...
+
+    def end(self) -> Position:
+        """The next offset of every partition, control's read after the data's.
+
+        Whatever was acknowledged before the call is covered by it.
+        """
+        ...
+
+    def identity(self) -> Mapping[str, str]:
+        """topic -> an id that changes when the topic is deleted and made again. Raises as `read`."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class EventLog(LogReader, Protocol):
+    """A log that can be appended to."""
+
+    @property
+    def partitions(self) -> Mapping[str, int]:
+        """topic -> number of partitions, fixed when the log was made."""
+        ...
+
+    def append(self, topic: str, entries: Sequence[Entry]) -> list[Placed]:
+        """Appends in the order given; durable (see law 4) on return; one result for each entry.
+
+        Entries of one partition keep their order. Not idempotent by itself: appending again adds records,
+        which readers judge to be duplicates (rules.py). Raises TooLarge before anything is written when a
+        value is over MAX_VALUE_BYTES; LogUnavailable when the outcome is unknown (entries may or may not
+        stand); never blocks longer than the adapter's deadline.
+        """
+        ...
+
+
+class LogRestorer(Protocol):
+    """Makes a lost log anew with the records as they were: offsets, times, keys, headers and order.
+
+    Usable only where no log is: `begin` raises Refused when one is there. Until `finish` the new log cannot
+    be opened as a log (it does not exist yet for anybody else), so a restore that was killed is just begun
+    again: `begin` returns how far each partition got (Position, all 0 if it starts over).
+    """
+
+    def begin(self, partitions: Mapping[str, int]) -> Position: ...
+
+    def write(self, partition: Partition, records: Sequence[Record]) -> None:
+        """The next records of a partition, contiguous from what `begin` returned. LogAppendTime is kept."""
+        ...
+
+    def finish(self) -> None:
+        """Durable and open to everybody; new records get the log's own time again."""
+        ...
+
+    def close(self) -> None: ...
