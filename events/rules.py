@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from events.envelope import Epoch, Event, EventId
-from events.position import Partition, Position
+from events.position import EVENTS, Partition, Position
 
 
 class Verdict(StrEnum):
@@ -125,3 +125,15 @@ def judge_version(head: Head, event: Event, applied_before: bool) -> Verdict:
     if event.version > head.version + 1:
         return Verdict.AHEAD
     return Verdict.DUPLICATE if applied_before else Verdict.CONFLICT
+
+
+def usable(snapshot: Sequence[Link], target: Sequence[Link]) -> bool:
+    """Whether tables that stand at `snapshot`'s links become the `target` by folding a tail of events only."""
+    *older, (epoch, stop) = snapshot
+    n = len(older)
+    return (
+        n < len(target)
+        and older == list(target[:n])
+        and target[n].epoch == epoch
+        and all(stop[p] <= target[n].stop[p] for p in stop if p.topic == EVENTS)
+    )

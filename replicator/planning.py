@@ -1,0 +1,215 @@
+"""Planning a recovery: what to load, what to rebuild, what to append. Pure; nothing here touches a disk.
+
+A target is resolved into a position first (`resolve`), then `plan_recovery` compares that position with what stands:
+
+* the log is gone: all of it is restored from the archive up to the newest checkpoint, and its first new control
+  record is a rewind to there in a fresh epoch (a new generation), since the world may have seen what was lost;
+* the position is earlier than what the log holds in effect: a rewind to it is appended; nothing is taken off;
+* the tables are gone, or stand on another log: they are rebuilt beside whatever stands, from the newest usable
+  snapshot and the tail; else they follow the log incrementally.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from events.effective import Mark, TimeIndex, cut
+from events.errors import BeforeArchive, BeyondArchive, Refused
+from events.position import EVENTS, Partition, Position
+from events.rules import Effect, Link, Rewind, usable
+
+REPLAY_EVENTS_PER_SECOND = 45_000
+"""Assumed until a measured rate is known; only the plan's expected seconds depend on it."""
+RESTORE_RECORDS_PER_SECOND = 100_000
+START_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to: the newest state (`time` None) or the state as of `time` (milliseconds UTC), inclusive."""
+
+    time: int | None = None
+
+
+@dataclass(frozen=True)
+class Range:
+    """Any time in [first, last] (milliseconds UTC, both inclusive) can be restored."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class SnapshotPoint:
+    """A snapshot that the archive holds."""
+
+    id: str
+    position: Position
+    links: tuple[Link, ...]
+    size_bytes: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class SegmentFact:
+    """One segment that the archive holds."""
+
+    partition: Partition
+    first: int
+    stop: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What the archive holds, as far as planning needs it."""
+
+    range: Range | None
+    marks: Sequence[Mark]
+    snapshots: Sequence[SnapshotPoint]
+    segments: Sequence[SegmentFact]
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What stands outside the archive."""
+
+    log: Position | None
+    """The log's end; None where the log is lost."""
+    control: Sequence[tuple[int, Rewind]]
+    """The rewinds on control, as (offset, rewind), of the log or, where it is lost, of the archive."""
+    tables: Position | None
+    """Where the tables stand; None where they are lost or belong to another log."""
+    written_since: bool
+    """Whether any event names the newest epoch."""
+
+
+@dataclass(frozen=True)
+class RecoveryPlan:
+    """What will be done, in order: restore the log, append the rewind, bring the tables to the log's end."""
+
+    target: Target
+    position: Position
+    """The recovery point."""
+    restore_log: Position | None
+    """Restore the log up to here, in a new generation; None: the log stands."""
+    rewind: bool
+    tables: str
+    """`stand`, `follow` or `rebuild`."""
+    snapshot: str | None
+    segments: int
+    size_bytes: int
+    records: int
+    set_aside_records: int
+    """Records of events beyond the recovery point, which the rewind sets aside."""
+    expected_seconds: float
+
+
+def instant(milliseconds: int) -> str:
+    """A time for messages: ISO 8601, UTC."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+def resolve(target: Target, holdings: Holdings, index: TimeIndex, now: int) -> Position:
+    """The position of a target. Raises Refused, BeforeArchive or BeyondArchive, naming the restorable range."""
+    span = holdings.range
+    if span is None:
+        raise BeyondArchive(
+            "the archive holds no checkpoint, so there is nothing to restore",
+            "ship first: rekam replicate --once",
+        )
+    if target.time is None:
+        return holdings.marks[-1].position
+    words = f"restorable: {instant(span.first)} to {instant(span.last)}"
+    if target.time > now:
+        raise Refused(f"{instant(target.time)} is after now ({instant(now)})", words)
+    if target.time < span.first:
+        raise BeforeArchive(f"{instant(target.time)} is before the archive begins", words)
+    if target.time > span.last:
+        raise BeyondArchive(f"{instant(target.time)} is after the newest checkpoint", words)
+    return cut(target.time, holdings.marks, index)
+
+
+def already_there(position: Position, situation: Situation, end: Position) -> bool:
+    """Whether the history in effect at `end` is the one at `position`, so that no rewind is needed."""
+    here, there = Effect(situation.control, end), Effect(situation.control, position)
+    if _of_events(here.links) == _of_events(there.links):
+        return True
+    return not situation.written_since and _of_events(here.links[:-1]) == _of_events(there.links)
+
+
+def _of_events(links: Sequence[Link]) -> list[tuple[bytes | None, Mapping[Partition, int]]]:
+    return [(link.epoch, link.stop.of(EVENTS)) for link in links]
+
+
+def plan_recovery(
+    target: Target, position: Position, holdings: Holdings, situation: Situation
+) -> RecoveryPlan:
+    """The plan that brings log and tables to `position` (from `resolve`)."""
+    held = holdings.marks[-1].position
+    end = situation.log if situation.log is not None else held
+    rewind = not already_there(position, situation, end)
+    restore = held if situation.log is None else None
+    tables = _tables(situation, end, rewind, restore is not None)
+    links = chain_after(situation.control, position if rewind else None, end)
+    snapshot = newest_usable(holdings.snapshots, links) if tables == "rebuild" else None
+    read = _needed(holdings.segments, snapshot, restore is not None, tables)
+    replayed = sum(s.stop - s.first for s in read)
+    return RecoveryPlan(
+        target=target,
+        position=position,
+        restore_log=restore,
+        rewind=rewind,
+        tables=tables,
+        snapshot=snapshot.id if snapshot else None,
+        segments=len(read),
+        size_bytes=sum(s.size_bytes for s in read) + (snapshot.size_bytes if snapshot else 0),
+        records=replayed,
+        set_aside_records=sum(n - position[p] for p, n in end.of(EVENTS).items()) if rewind else 0,
+        expected_seconds=round(_seconds(replayed, restore, snapshot, tables), 1),
+    )
+
+
+def _tables(situation: Situation, end: Position, rewind: bool, log_lost: bool) -> str:
+    if situation.tables is None or log_lost:
+        return "rebuild"
+    return "follow" if rewind or situation.tables != end else "stand"
+
+
+def chain_after(control: Sequence[tuple[int, Rewind]], target: Position | None, end: Position) -> list[Link]:
+    """The links once a rewind to `target` (None: no rewind) stands at control's end."""
+    effect = Effect(control, end)
+    if target is None:
+        return effect.links
+    fresh = Rewind(b"\0" * 16, effect.newest, target)
+    longer = end.replace({p: n + 1 for p, n in end.items() if p.topic != EVENTS})
+    return Effect([*control, (end.control, fresh)], longer).links
+
+
+def newest_usable(snapshots: Sequence[SnapshotPoint], links: Sequence[Link]) -> SnapshotPoint | None:
+    """The snapshot that leaves the shortest tail to the state that `links` describe."""
+    fit = [s for s in snapshots if usable(s.links, links)]
+    return max(fit, key=lambda s: sum(s.position.of(EVENTS).values()), default=None)
+
+
+def _needed(
+    segments: Sequence[SegmentFact], snapshot: SnapshotPoint | None, restore: bool, tables: str
+) -> list[SegmentFact]:
+    if restore:
+        return list(segments)
+    if tables != "rebuild":
+        return []
+    start = snapshot.position if snapshot else Position()
+    return [s for s in segments if s.stop > start[s.partition]]
+
+
+def _seconds(records: int, restore: Position | None, snapshot: SnapshotPoint | None, tables: str) -> float:
+    seconds = START_SECONDS
+    if restore is not None:
+        seconds += restore.records() / RESTORE_RECORDS_PER_SECOND
+    if tables == "rebuild":
+        seconds += records / REPLAY_EVENTS_PER_SECOND
+        seconds += snapshot.rows / (3 * REPLAY_EVENTS_PER_SECOND) if snapshot else 0
+    return seconds
