@@ -57,7 +57,9 @@ class LogReader(Protocol):
     """Reading ordered records. Safe to use from one thread at a time; any number of readers may be open."""
 
     def read(self, partition: Partition, start: int, stop: int) -> Iterator[Sequence[Record]]:
-        """Batches (non-empty, bounded in bytes) of the records with start <= offset < stop, in offset order, without a hole.
+        """Batches of the records with start <= offset < stop: in offset order, without a hole.
+
+        A batch is not empty, and bounded in bytes.
 
         Ends at `stop`. Raises LogGap (a log) or ArchiveGap (an archive) naming the range where an offset in
         [start, stop) is missing, also when the log ends before `stop`; Unavailable where nobody answers.

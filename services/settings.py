@@ -112,7 +112,7 @@ def load_settings(home: Path) -> Settings:
             "make one with 'rekam init', or name the folder with --home or REKAM_HOME",
         )
     try:
-        return _from_file(path)()
+        return _from_file(path)()  # the file and the environment give the arguments
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "(file)"
@@ -127,8 +127,13 @@ def _from_file(path: Path) -> type[Settings]:
     class FromFile(Settings):
         @classmethod
         def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], **sources: Any
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return sources["env_settings"], TomlConfigSettingsSource(settings_cls, path)
+            return env_settings, TomlConfigSettingsSource(settings_cls, path)
 
     return FromFile
