@@ -165,7 +165,10 @@ def _entry(window: Window, number: int) -> Entry:
     if window.peek() != "{":
         _, text = window.value()
         return Entry(number, None, None, text, None)
-    full_url = method = text = resource = None
+    full_url: str | None = None
+    method: str | None = None
+    text: str | None = None
+    resource: Any = None
     for key in _members(window):
         value, exact = window.value()
         if key == "fullUrl" and isinstance(value, str):

@@ -58,7 +58,7 @@ def _guarded(decode: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _marked(value: object) -> str:
-    # A text never begins with NUL (such resources are refused), so a number is never taken for a text.
+    # A text never holds NUL (such resources are refused), so a number that travels as one is found again.
     if isinstance(value, Decimal):
         return f"\0{value}"
     raise TypeError(f"not a JSON value: {type(value).__name__}")
@@ -67,11 +67,18 @@ def _marked(value: object) -> str:
 _CANONICAL = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=_marked, check_circular=False
 )
+_MARKED_NUMBER = re.compile(r'"\\u0000([^"]*)"')
+
+
+def canonical(value: object) -> str:
+    """Keys sorted by code point, no white space, ASCII escapes, numbers with the precision given."""
+    text = _CANONICAL.encode(value)
+    return _MARKED_NUMBER.sub(r"\1", text) if "\\u0000" in text else text
 
 
 def content_digest(value: object) -> bytes:
     """SHA-256 (32 bytes) of the canonical form: equal for texts that mean the same JSON, precision included."""
-    return hashlib.sha256(_CANONICAL.encode(value).encode("ascii")).digest()
+    return hashlib.sha256(canonical(value).encode("ascii")).digest()
 
 
 def write(value: object) -> str:
