@@ -38,7 +38,10 @@ def age() -> Path:
     """The `age` program. Raises Lacking."""
     found = shutil.which("age")
     if found is None:
-        raise Lacking("age is not installed", "Debian: deploy/native/servers.py install age; elsewhere age-encryption.org")
+        raise Lacking(
+            "age is not installed",
+            "Debian: deploy/native/servers.py install age; else age-encryption.org",
+        )
     return Path(found)
 
 
@@ -132,7 +135,9 @@ def _apt_get(names: Sequence[str]) -> None:
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     if "postgresql" in names and not CLUSTER_SETTINGS.exists():
         # The package would make and start a cluster of its own on port 5432; nobody here asked for that one.
-        setting = f"mkdir -p {CLUSTER_SETTINGS.parent} && echo 'create_main_cluster = false' > {CLUSTER_SETTINGS}"
+        setting = (
+            f"mkdir -p {CLUSTER_SETTINGS.parent} && echo 'create_main_cluster = false' > {CLUSTER_SETTINGS}"
+        )
         run([*become, "sh", "-c", setting])
     wait = ["-o", "DPkg::Lock::Timeout=300"]
     run([*become, "apt-get", *wait, "update"], extra=quiet)
@@ -142,7 +147,9 @@ def _apt_get(names: Sequence[str]) -> None:
 def _root_words() -> list[str]:
     """The words before a command that needs root. Raises Lacking where there is no apt-get or no way to root."""
     if shutil.which("apt-get") is None:
-        raise Lacking("this is not Debian", "install PostgreSQL 15 or newer and age from your system's packages")
+        raise Lacking(
+            "this is not Debian", "install PostgreSQL 15 or newer and age from your system's packages"
+        )
     if os.geteuid() == 0:
         return ["env", "DEBIAN_FRONTEND=noninteractive"]
     if shutil.which("sudo") is None:

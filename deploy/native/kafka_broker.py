@@ -56,7 +56,9 @@ def java() -> str:
     """The Java runtime. Raises Lacking."""
     found = shutil.which("java")
     if found is None:
-        raise Lacking("no Java runtime", "Debian: apt-get install default-jdk-headless maven; elsewhere a JDK 17+")
+        raise Lacking(
+            "no Java runtime", "Debian: apt-get install default-jdk-headless maven; elsewhere a JDK 17+"
+        )
     return found
 
 
@@ -64,7 +66,9 @@ def jars(cache: Path) -> Path:
     """The folder of jars in the cache. Raises Lacking."""
     folder = cache / f"kafka-{version()}"
     if not folder.is_dir():
-        raise Lacking(f"Kafka {version()} is not installed", "make servers, or deploy/native/servers.py install kafka")
+        raise Lacking(
+            f"Kafka {version()} is not installed", "make servers, or deploy/native/servers.py install kafka"
+        )
     return folder
 
 

@@ -29,7 +29,9 @@ SETTINGS = {
 
 def programs() -> Path:
     """The folder that holds initdb and postgres, the newest release first. Raises Lacking."""
-    packaged = [path for path in PACKAGED.glob("*/bin") if (path / "initdb").exists() and path.parent.name.isdigit()]
+    packaged = [
+        path for path in PACKAGED.glob("*/bin") if (path / "initdb").exists() and path.parent.name.isdigit()
+    ]
     if packaged:
         return max(packaged, key=lambda path: int(path.parent.name))
     found = shutil.which("initdb")
@@ -65,7 +67,9 @@ def prepare() -> Server:
     initialise += [f"--pwfile={pwfile}", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
     run(initialise, owner=account, cwd=folder)
     pwfile.unlink()
-    settings = [word for name, value in {**SETTINGS, "port": str(port)}.items() for word in ("-c", f"{name}={value}")]
+    settings = [
+        word for name, value in {**SETTINGS, "port": str(port)}.items() for word in ("-c", f"{name}={value}")
+    ]
     url = f"postgresql+psycopg://postgres:{password}@127.0.0.1:{port}/postgres"
     return Server(
         name="postgresql",
@@ -83,5 +87,3 @@ def answers(binaries: Path, port: int) -> bool:
     """Whether the server accepts connections (not merely starts up)."""
     command = [str(binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
     return os.spawnv(os.P_WAIT, command[0], command) == 0
-
-

@@ -96,9 +96,13 @@ class Server:
         self.pid, self.born = self.process.pid, birth(self.process.pid)
         if not wait_until(self._ready_or_ended, deadline_seconds):
             self.stop()
-            raise ServerError(f"{self.name} was not ready within {deadline_seconds:.0f} s", self._last_words())
+            raise ServerError(
+                f"{self.name} was not ready within {deadline_seconds:.0f} s", self._last_words()
+            )
         if self.process.poll() is not None:
-            raise ServerError(f"{self.name} ended while starting, code {self.process.returncode}", self._last_words())
+            raise ServerError(
+                f"{self.name} ended while starting, code {self.process.returncode}", self._last_words()
+            )
         return self
 
     def stop(self) -> None:
@@ -175,7 +179,9 @@ def birth(pid: int) -> str | None:
     """The start time of a process as the system tells it, None when there is none (or only its remains)."""
     stat = Path(f"/proc/{pid}/stat")
     if not stat.parent.parent.joinpath("self").exists():  # no Linux: `ps` knows it too, to the second
-        told = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        told = subprocess.run(
+            ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+        )
         return told.stdout.strip() or None
     try:
         fields = stat.read_text().rpartition(")")[2].split()
@@ -205,7 +211,13 @@ def end_process(pid: int | None, born: str | None, with_signal: signal.Signals) 
     raise ServerError(f"process {pid} does not end", "look at it with ps")
 
 
-def run(command: Sequence[str], *, owner: Owner | None = None, cwd: Path | None = None, extra: Mapping[str, str] | None = None) -> str:
+def run(
+    command: Sequence[str],
+    *,
+    owner: Owner | None = None,
+    cwd: Path | None = None,
+    extra: Mapping[str, str] | None = None,
+) -> str:
     """Run a short command; its output. Raises ServerError with the end of the output when it fails."""
     done = subprocess.run(
         command,

@@ -28,7 +28,9 @@ def program(cache: Path) -> Path:
     """The built program. Raises Lacking."""
     found = binary(cache)
     if not found.exists():
-        raise Lacking(f"versitygw {VERSION} is not installed", "make servers, or deploy/native/servers.py install s3")
+        raise Lacking(
+            f"versitygw {VERSION} is not installed", "make servers, or deploy/native/servers.py install s3"
+        )
     return found
 
 
@@ -39,8 +41,25 @@ def prepare(cache: Path) -> Server:
     access, secret = secrets.token_hex(10), secrets.token_hex(20)
     for name in ("data", "versions", "metadata"):
         folder.joinpath(name).mkdir()
-    options = ["--port", f"127.0.0.1:{port}", "--access", access, "--secret", secret, "--health", HEALTH, "--quiet"]
-    backend = ["posix", "--versioning-dir", f"{folder}/versions", "--sidecar", f"{folder}/metadata", f"{folder}/data"]
+    options = [
+        "--port",
+        f"127.0.0.1:{port}",
+        "--access",
+        access,
+        "--secret",
+        secret,
+        "--health",
+        HEALTH,
+        "--quiet",
+    ]
+    backend = [
+        "posix",
+        "--versioning-dir",
+        f"{folder}/versions",
+        "--sidecar",
+        f"{folder}/metadata",
+        f"{folder}/data",
+    ]
     return Server(
         name="s3",
         command=[str(gateway), *options, *backend],
