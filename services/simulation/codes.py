@@ -58,7 +58,8 @@ class Drug(NamedTuple):
 
 class Vaccine(NamedTuple):
     code: Coding
-    site: str
+    site: Coding | None
+    route: Coding
     dose: str
 
 
@@ -184,15 +185,22 @@ DIAGNOSES: list[Diagnosis] = [
     _diagnosis("B01.9", "Varisela", 6, (0, 10)),
 ]
 
+_SITES = "http://terminology.hl7.org/CodeSystem/v3-ActSite"
+_ROUTES = "http://terminology.hl7.org/CodeSystem/v3-RouteOfAdministration"
+_LEFT_ARM, _RIGHT_ARM = coding(_SITES, "LA", "left arm"), coding(_SITES, "RA", "right arm")
+_LEFT_THIGH, _RIGHT_THIGH = coding(_SITES, "LT", "left thigh"), coding(_SITES, "RT", "right thigh")
+_ORAL, _INTRADERMAL = coding(_ROUTES, "PO", "oral"), coding(_ROUTES, "IDINJ", "intradermal")
+_INTRAMUSCULAR = coding(_ROUTES, "IM", "intramuscular")
+
 VACCINES: list[Vaccine] = [
-    Vaccine(coding(CVX, "19", "BCG"), "lengan kanan", "0.05"),
-    Vaccine(coding(CVX, "102", "DPT-HB-Hib"), "paha kiri", "0.5"),
-    Vaccine(coding(CVX, "178", "bOPV"), "oral", "0.1"),
-    Vaccine(coding(CVX, "10", "IPV"), "paha kanan", "0.5"),
-    Vaccine(coding(CVX, "04", "Campak-Rubela"), "lengan kiri", "0.5"),
-    Vaccine(coding(CVX, "113", "Td"), "lengan kiri", "0.5"),
-    Vaccine(coding(CVX, "62", "HPV"), "lengan kiri", "0.5"),
-    Vaccine(coding(CVX, "88", "Influenza"), "lengan kiri", "0.5"),
+    Vaccine(coding(CVX, "19", "BCG"), _RIGHT_ARM, _INTRADERMAL, "0.05"),
+    Vaccine(coding(CVX, "102", "DPT-HB-Hib"), _LEFT_THIGH, _INTRAMUSCULAR, "0.5"),
+    Vaccine(coding(CVX, "178", "bOPV"), None, _ORAL, "0.1"),
+    Vaccine(coding(CVX, "10", "IPV"), _RIGHT_THIGH, _INTRAMUSCULAR, "0.5"),
+    Vaccine(coding(CVX, "04", "Campak-Rubela"), _LEFT_ARM, _INTRAMUSCULAR, "0.5"),
+    Vaccine(coding(CVX, "113", "Td"), _LEFT_ARM, _INTRAMUSCULAR, "0.5"),
+    Vaccine(coding(CVX, "62", "HPV"), _LEFT_ARM, _INTRAMUSCULAR, "0.5"),
+    Vaccine(coding(CVX, "88", "Influenza"), _LEFT_ARM, _INTRAMUSCULAR, "0.5"),
 ]
 
 ALLERGENS: list[tuple[str, str]] = [
