@@ -59,6 +59,10 @@ class SetAside(Refused):
         self.epoch = epoch
 
 
+class LogMissing(Refused):
+    """No log is where one should be: make one (init), or bring the lost one back (recover)."""
+
+
 class Busy(Refused):
     """Somebody else holds the lease or won the race; nothing was changed by us."""
 

@@ -12,10 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
+from events.errors import Refused, TooLarge
 from events.position import Partition, Position
 
 MAX_VALUE_BYTES = 8 * 1024 * 1024 - 64 * 1024
 """The largest value that a log takes: Kafka's max.message.bytes of 8 MiB, less room for its batch overhead."""
+
+MAX_LABEL_BYTES = 32 * 1024
+"""The most that a record's key and headers take together: half of that room."""
 
 
 class TimeType(IntEnum):
@@ -43,6 +47,22 @@ class Entry(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...] = ()
+
+
+def refuse_oversized(entries: Sequence[Entry]) -> None:
+    """Raises TooLarge if any entry is over a limit, so that nothing is written of a batch that holds one."""
+    for index, entry in enumerate(entries):
+        size_bytes = len(entry.value or b"")
+        if size_bytes > MAX_VALUE_BYTES:
+            raise TooLarge(
+                f"entry {index}: a value of {size_bytes} bytes is over the log's {MAX_VALUE_BYTES}",
+                "keep large content as an attachment and name it in the event",
+            )
+        label_bytes = len(entry.key or b"") + sum(len(k) + len(v or b"") for k, v in entry.headers)
+        if label_bytes > MAX_LABEL_BYTES:
+            raise TooLarge(
+                f"entry {index}: key and headers of {label_bytes} bytes are over the log's {MAX_LABEL_BYTES}"
+            )
 
 
 class Placed(NamedTuple):
@@ -102,6 +122,13 @@ class EventLog(LogReader, Protocol):
         """
         ...
 
+    def first_later(self, partition: Partition, start: int, stop: int, time: int) -> int | None:
+        """The lowest offset in [start, stop) whose time is greater than `time`; also where times run back.
+
+        Raises as `read`.
+        """
+        ...
+
 
 class LogRestorer(Protocol):
     """Makes a lost log anew with the records as they were: offsets, times, keys, headers and order.
@@ -122,3 +149,10 @@ class LogRestorer(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+def refuse_discontinuous(partition: Partition, end: int, records: Sequence[Record]) -> None:
+    """Raises Refused unless the records continue a partition that ends at `end`."""
+    expected = range(end, end + len(records))
+    if any(record.offset != offset for record, offset in zip(records, expected, strict=True)):
+        raise Refused(f"{partition}: the next offset to restore is {end}, and records must follow each other")
