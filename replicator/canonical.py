@@ -1,0 +1,46 @@
+"""Canonical JSON (RFC 8785, integers only): one value, one sequence of bytes, so that it can be hashed and signed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from events.errors import BadInput, Corrupt
+
+SAFE_INTEGER = 2**53 - 1
+"""What every JSON reader holds exactly."""
+
+
+def canonical(value: Any) -> bytes:
+    """The canonical bytes. Raises BadInput for what canonical JSON here cannot hold (floats, large integers)."""
+    _check(value)
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+def parse_canonical(data: bytes, where: str) -> dict[str, Any]:
+    """The object that `data` is the canonical form of. Raises Corrupt naming `where`."""
+    try:
+        value = json.loads(data)
+        same = isinstance(value, dict) and canonical(value) == data
+    except (ValueError, BadInput, RecursionError):
+        same = False
+    if not same:
+        raise Corrupt(f"{where} is not canonical JSON", "its bytes were changed, or something else wrote it")
+    result: dict[str, Any] = value
+    return result
+
+
+def _check(value: Any) -> None:
+    if isinstance(value, dict):
+        if not all(isinstance(name, str) and name.isascii() for name in value):
+            raise BadInput("canonical JSON: member names are ASCII")
+        for member in value.values():
+            _check(member)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check(item)
+    elif isinstance(value, int):
+        if abs(value) > SAFE_INTEGER:
+            raise BadInput("canonical JSON: an integer is beyond 2^53 - 1")
+    elif value is not None and not isinstance(value, str):
+        raise BadInput(f"canonical JSON cannot hold a {type(value).__name__}")

@@ -1,0 +1,64 @@
+"""Key files: written once, readable by their owner alone, durable before anybody relies on them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from events.errors import BadConfiguration, Refused
+from replicator.encryption import Identity, new_identity
+from replicator.note import Signer
+
+SEED_BYTES = 32
+
+
+def write_key_file(path: Path, text: str) -> None:
+    """Creates `path` with mode 0600. Raises Refused where it stands already: a key is never overwritten."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise Refused(f"{path} exists already", "a key is never overwritten; move it away first") from None
+    except OSError as error:
+        raise Refused(f"{path} cannot be written: {error.strerror}") from error
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text if text.endswith("\n") else text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def create_signing_key(path: Path, name: str, random: Callable[[int], bytes] = os.urandom) -> Signer:
+    """A new signing key, kept in `path`."""
+    signer = Signer(name, random(SEED_BYTES))
+    write_key_file(path, signer.secret_text())
+    return signer
+
+
+def create_identity(path: Path) -> Identity:
+    """A new age identity, kept in `path`."""
+    text, _ = new_identity()
+    write_key_file(path, text)
+    return Identity(text)
+
+
+def load_signing_key(path: Path) -> Signer:
+    """Raises BadConfiguration where it is missing or damaged."""
+    return Signer.parse(_read(path, "signing key"))
+
+
+def load_identity(path: Path) -> Identity:
+    """Raises BadConfiguration where it is missing or damaged."""
+    return Identity(_read(path, "identity"))
+
+
+def _read(path: Path, what: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadConfiguration(f"the {what} {path} cannot be read", "restore it from its copy") from error
