@@ -163,8 +163,7 @@ def entries(window: Window) -> Iterator[Entry | ValueError]:
 
 def _entry(window: Window, number: int) -> Entry:
     if window.peek() != "{":
-        _, text = window.value()
-        return Entry(number, None, None, text, None)
+        return Entry(number, None, None, window.value()[1], None)
     full_url: str | None = None
     method: str | None = None
     text: str | None = None

@@ -1,0 +1,289 @@
+"""Imports FHIR resources as events: pipelined, resumable, twice is once.
+
+How, and why so:
+- Resources are decided in batches against the tables: where each stream stands, and each resource's last applied
+  content. A resource is skipped only if it equals that; else it becomes an event, a correction where there was one.
+- Within a batch every event is decided on the one before it (pipelining), and the batch is appended at once.
+- Then the tables are brought to the log's end, data first, control last, and each event's verdict is looked up:
+  what did not apply because another writer came first, or because its predecessor did not apply, is decided anew.
+- Only the tables remember, so memory is bounded by a batch, and a run that was killed is simply run again.
+- A rewind that takes effect while an import runs ends it (SetAside): which of its events still stand is for the
+  operator to see. Importing again then applies what is missing, in the new epoch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from events.clock import Clock
+from events.codec import encode_event
+from events.envelope import Epoch, EventId
+from events.errors import BadInput, Conflict, SetAside, TablesUnavailable
+from events.log import MAX_VALUE_BYTES, Entry, EventLog
+from events.position import EVENTS, Position
+from events.rules import EMPTY, Effect, Head, Rewind
+from services.fhir.items import Circumstances, Decision, Held, Item, Key, Waiting, decide, place, unplaced
+from services.fhir.reading import Found, Refusal, find_files, read_resources
+from services.fhir.waiting_room import WaitingRoom
+
+DEFAULT_SOURCE = "fhir"
+"""The source of files that nobody gave another name: the clinic's own former system."""
+MAX_SOURCE_BYTES = 64
+BATCH_ITEMS = 1_000
+BATCH_BYTES = 4 * 1024 * 1024
+MAX_ROUNDS = 25
+"""How often a batch is decided anew before other writers are said to be in the way."""
+LISTED_REFUSALS = 100
+ACTOR: Mapping[str, str] = {"id": "import", "role": "system", "system": "fhir"}
+
+Row: TypeAlias = tuple[Any, ...]
+Project: TypeAlias = Callable[[Position], object]
+"""Brings the tables at least to a position, by projecting or by waiting for whoever does. Raises where it cannot."""
+
+
+class Standing(Protocol):
+    """What an import asks the tables. `projections.store.Tables` gives it."""
+
+    def position(self) -> Position: ...
+    def heads(self, streams: Collection[str]) -> dict[str, Head]: ...
+    def control(self) -> list[tuple[int, Rewind]]: ...
+    def imported(self, keys: Collection[Key]) -> dict[Key, tuple[bytes, EventId, bool]]:
+        """key -> (content digest, event, whether it was mapped) of the resources that the tables hold."""
+        ...
+
+    def patients_known_as(self, system: str, value: str) -> list[str]:
+        """The streams of the patients who bear this identifier."""
+        ...
+
+    def applied_many(self, event_ids: Collection[EventId]) -> Mapping[EventId, object]: ...
+
+
+class Progress(NamedTuple):
+    """How far a run is. Bytes count the files as they lie on the disk."""
+
+    bytes_read: int
+    bytes_total: int
+    read: int
+    appended: int
+
+
+@dataclass
+class Report:
+    """What a run did. `read`, `mapped` and `kept` count resources by type; what stood there already counts too."""
+
+    read: Counter[str] = field(default_factory=Counter)
+    mapped: Counter[str] = field(default_factory=Counter)
+    kept: Counter[str] = field(default_factory=Counter)
+    refused: int = 0
+    appended: int = 0
+    unchanged: int = 0
+    refusals: list[Refusal] = field(default_factory=list)
+    """The first LISTED_REFUSALS."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `rekam import fhir --json` prints."""
+        counts = {name: dict(sorted(getattr(self, name).items())) for name in ("read", "mapped", "kept")}
+        return {**counts, "refused": self.refused}
+
+
+def import_fhir(
+    paths: Sequence[Path],
+    *,
+    source: str = DEFAULT_SOURCE,
+    clinic_stream: str,
+    log: EventLog,
+    tables: Standing,
+    clock: Clock,
+    project: Project,
+    on_progress: Callable[[Progress], None] | None = None,
+    on_refusal: Callable[[Refusal], None] | None = None,
+    correlation_id: bytes | None = None,
+) -> Report:
+    """Imports every resource of the files; returns once all of it is durable on the log and in the tables.
+
+    `clock` gives microseconds; `correlation_id` (16 bytes) marks the run's events. Raises BadInput where there is
+    nothing to read or the source's name is none, SetAside where a rewind came in between, Conflict where other
+    writers never let it through, and whatever log, tables and `project` raise; all of them leave a state that the
+    next run goes on from.
+    """
+    if not source.strip() or len(source.encode()) > MAX_SOURCE_BYTES or not source.isprintable():
+        raise BadInput(
+            f"a source's name has 1 to {MAX_SOURCE_BYTES} printable bytes",
+            "name the system, like 'hospital-a'",
+        )
+    files = find_files(paths)
+    run = _Run(source, clinic_stream, log, tables, clock, project, correlation_id, on_progress, on_refusal)
+    run.bytes_total = sum(path.stat().st_size for path in files)
+    with closing(run.waiting):
+        run.take_all(read_resources(files, run.moved))
+    return run.report
+
+
+class _Run:
+    """The state of one import."""
+
+    def __init__(
+        self,
+        source: str,
+        clinic_stream: str,
+        log: EventLog,
+        tables: Standing,
+        clock: Clock,
+        project: Project,
+        correlation_id: bytes | None,
+        on_progress: Callable[[Progress], None] | None,
+        on_refusal: Callable[[Refusal], None] | None,
+    ) -> None:
+        self.source, self.clinic_stream = source, clinic_stream
+        self.log, self.tables, self.clock, self.project = log, tables, clock, project
+        self.correlation_id, self.on_progress, self.on_refusal = correlation_id, on_progress, on_refusal
+        self.report = Report()
+        self.waiting = WaitingRoom()
+        self.bytes_read = self.bytes_total = 0
+        self._catch_up()
+        self.epoch = self._newest_epoch()
+
+    def moved(self, size_bytes: int) -> None:
+        self.bytes_read += size_bytes
+
+    # -- batches -----------------------------------------------------------------------------------------------
+
+    def take_all(self, items: Iterator[Found | Refusal]) -> None:
+        batch: list[Item] = []
+        size = 0
+        for item in items:
+            if isinstance(item, Refusal):
+                self._refuse(item)
+                continue
+            self.report.read[item.resource["resourceType"]] += 1
+            placed = place(item, self.source, self.clinic_stream, self._patient_named)
+            if isinstance(placed, Waiting):
+                self.waiting.add(placed)
+                continue
+            batch.append(placed)
+            size += len(item.text)
+            if len(batch) >= BATCH_ITEMS or size >= BATCH_BYTES:
+                self._settle(batch)
+                batch, size = [], 0
+        self._settle(batch)
+        self._settle_waiting()
+
+    def _settle_waiting(self) -> None:
+        """All patients are in; who is not known now stays with the source."""
+        batch: list[Item] = []
+        for waiting in self.waiting:
+            placed = place(waiting.found, self.source, self.clinic_stream, self._patient_named)
+            batch.append(unplaced(placed, self.source) if isinstance(placed, Waiting) else placed)
+            if len(batch) >= BATCH_ITEMS:
+                self._settle(batch)
+                batch = []
+        self._settle(batch)
+
+    def _patient_named(self, identifier: str) -> str | None:
+        system, _, value = identifier.partition("|")
+        found = self.tables.patients_known_as(system, value)
+        return found[0] if len(found) == 1 else None
+
+    def _settle(self, batch: list[Item]) -> None:
+        """Decides, appends and judges until every item of the batch stands in the record."""
+        for _ in range(MAX_ROUNDS):
+            if not batch:
+                break
+            batch = self._round(batch)
+            self._tell()
+        if batch:
+            raise Conflict(
+                f"{len(batch)} resources did not get through: other writers were faster {MAX_ROUNDS} times",
+                "run the import again when they are done",
+            )
+
+    def _tell(self) -> None:
+        if self.on_progress is not None:
+            read, appended = self.report.read.total(), self.report.appended
+            self.on_progress(Progress(self.bytes_read, self.bytes_total, read, appended))
+
+    # -- one round ---------------------------------------------------------------------------------------------
+
+    def _round(self, batch: Sequence[Item]) -> list[Item]:
+        """Those that have to be decided anew, in order."""
+        decisions, entries = self._decide(batch)
+        if not decisions:
+            return []
+        self.log.append(EVENTS, entries)
+        self._catch_up()
+        epoch = self._newest_epoch()
+        if epoch != self.epoch:
+            raise SetAside(
+                "a recovery went back to an earlier moment while the import ran",
+                "run the import again: what is missing then applies anew",
+                epoch=epoch,
+            )
+        applied = self._applied(decisions)
+        for decision in decisions:
+            if decision.event.event_id in applied:
+                self._count(decision.item, decision.mapped)
+        self.report.appended += len(applied)
+        return [d.item for d in decisions if d.event.event_id not in applied]
+
+    def _decide(self, batch: Sequence[Item]) -> tuple[list[Decision], list[Entry]]:
+        heads = self.tables.heads({item.stream for item in batch})
+        contents = {key: Held(*held) for key, held in self.tables.imported({i.key for i in batch}).items()}
+        now = Circumstances(self.source, dict(ACTOR), self.epoch, self.correlation_id, self.clock())
+        decisions: list[Decision] = []
+        entries: list[Entry] = []
+        for item in batch:
+            held = contents.get(item.key)
+            decision = decide(item, heads.get(item.stream, EMPTY), held, now)
+            if decision is None:
+                self.report.unchanged += 1
+                self._count(item, held is not None and held.mapped)
+                continue
+            value = encode_event(decision.event)
+            if len(value) > MAX_VALUE_BYTES:
+                reason = f"larger than {MAX_VALUE_BYTES} bytes even when compressed"
+                self._refuse(Refusal(item.found.file, item.found.line, reason))
+                continue
+            event = decision.event
+            heads[item.stream] = Head(event.version, event.event_id)
+            contents[item.key] = Held(item.digest, event.event_id, decision.mapped)
+            decisions.append(decision)
+            entries.append(Entry(item.stream.encode(), value))
+        return decisions, entries
+
+    def _applied(self, decisions: Sequence[Decision]) -> set[EventId]:
+        """Which of the events took effect: those that last set their resource, and of the others those that did
+        although something (a later one of this batch, another import) has set it since."""
+        standing = {held[1] for held in self.tables.imported({d.item.key for d in decisions}).values()}
+        ids = {d.event.event_id for d in decisions}
+        rest = ids - standing
+        return (ids & standing) | (rest & self.tables.applied_many(rest).keys() if rest else set())
+
+    def _catch_up(self) -> None:
+        """The tables hold what the log held when this was called: its data's ends, and control's read after."""
+        end = self.log.end()
+        self.project(end)
+        if not self.tables.position().covers(end):
+            raise TablesUnavailable(
+                f"the tables stand at {self.tables.position()}, the log at {end}",
+                "see that the projector runs",
+            )
+
+    def _newest_epoch(self) -> Epoch | None:
+        return Effect(self.tables.control(), self.tables.position()).newest
+
+    # -- counting ----------------------------------------------------------------------------------------------
+
+    def _count(self, item: Item, mapped: bool) -> None:
+        (self.report.mapped if mapped else self.report.kept)[item.key[2]] += 1
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self.report.refused += 1
+        if len(self.report.refusals) < LISTED_REFUSALS:
+            self.report.refusals.append(refusal)
+        if self.on_refusal is not None:
+            self.on_refusal(refusal)

@@ -1,0 +1,98 @@
+"""One resource of each mapped type, richer than real ones, for the tests of import and export."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.fhir.exact_json import parse
+
+SUBJECT = '"subject":{"reference":"Patient/p1"},"encounter":{"reference":"Encounter/e1"}'
+CODE = '"code":{"coding":[{"system":"http://hl7.org/fhir/sid/icd-10","code":"A09","display":"Diarrhoea"}],"text":"Diare"}'
+
+TEXTS: dict[str, str] = {
+    "Patient": """{"resourceType":"Patient","id":"p1","identifier":[
+        {"system":"https://fhir.kemkes.go.id/id/nik","value":"3171014501900001"},
+        {"system":"https://fhir.kemkes.go.id/id/ihs-number","value":"P02478375538"},
+        {"type":{"coding":[{"code":"MR"}]},"system":"urn:rs-a","value":"00-12-34"}],
+        "name":[{"use":"nickname","text":"Siti"},{"use":"official","family":"Rahayu","given":["Siti","Nur"]}],
+        "gender":"female","birthDate":"1990-01-05","deceasedBoolean":false,
+        "maritalStatus":{"coding":[{"code":"M"}]},"telecom":[{"system":"phone","value":"0812-000-111","use":"mobile"}],
+        "address":[{"line":["Jl. Kenanga 5"],"city":"Jakarta Pusat","postalCode":"10110","country":"ID","extension":[
+            {"url":"https://fhir.kemkes.go.id/r4/StructureDefinition/administrativeCode","extension":[
+                {"url":"province","valueCode":"31"},{"url":"village","valueCode":"3171011001"}]}]}],
+        "contact":[{"relationship":[{"coding":[{"code":"N"}]}],"name":{"text":"Budi"},
+            "telecom":[{"system":"phone","value":"0813"}]}],
+        "communication":[{"language":{"coding":[{"code":"en"}]}},
+            {"language":{"coding":[{"code":"id-ID"}]},"preferred":true}],
+        "extension":[{"url":"http://hl7.org/fhir/StructureDefinition/patient-birthPlace",
+            "valueAddress":{"city":"Bandung"}}],
+        "managingOrganization":{"reference":"Organization/o1"}}""",
+    "Encounter": """{"resourceType":"Encounter","id":"e1","status":"finished","class":{"code":"AMB"},
+        "type":[{"text":"Kontrol"}],"subject":{"reference":"Patient/p1"},
+        "participant":[{"individual":{"reference":"RelatedPerson/r"}},{"individual":{"reference":"Practitioner/d1"}}],
+        "period":{"start":"2026-11-23T08:00:00+07:00","end":"2026-11-23T08:30:00+07:00"},
+        "reasonCode":[{"text":"Demam"}],"location":[{"location":{"reference":"Location?identifier=urn:l|7"}}],
+        "serviceProvider":{"identifier":{"system":"urn:o","value":"1"}},
+        "hospitalization":{"dischargeDisposition":{"coding":[{"system":"s","code":"home"}]}}}""",
+    "Condition": f"""{{"resourceType":"Condition","id":"c1",{SUBJECT},{CODE},
+        "clinicalStatus":{{"coding":[{{"code":"active"}}]}},"verificationStatus":{{"coding":[{{"code":"confirmed"}}]}},
+        "category":[{{"coding":[{{"code":"encounter-diagnosis"}}]}}],"severity":{{"text":"ringan"}},
+        "onsetDateTime":"2026-11","recordedDate":"2026-11-23T08:10:00+07:00","asserter":{{"reference":"Practitioner/d1"}}}}""",
+    "AllergyIntolerance": f"""{{"resourceType":"AllergyIntolerance","id":"a1","patient":{{"reference":"Patient/p1"}},{CODE},
+        "clinicalStatus":{{"coding":[{{"code":"active"}}]}},"type":"allergy","category":["food","medication"],
+        "criticality":"high","onsetString":"masa kecil","recordedDate":"2020",
+        "reaction":[{{"manifestation":[{{"text":"gatal"}},{{"coding":[{{"system":"s","code":"u"}}]}}],"severity":"mild"}}]}}""",
+    "Procedure": f"""{{"resourceType":"Procedure","id":"pr1","status":"completed",{SUBJECT},{CODE},
+        "performedDateTime":"2026-11-23","outcome":{{"text":"baik"}},"reasonCode":[{{"coding":[{{"system":"s","code":"r"}}]}}],
+        "performer":[{{"actor":{{"reference":"Practitioner/d1"}}}}],"location":{{"reference":"Location/l1"}}}}""",
+    "MedicationRequest": f"""{{"resourceType":"MedicationRequest","id":"m1","status":"active","intent":"order",{SUBJECT},
+        "medicationReference":{{"reference":"#med"}},"authoredOn":"2026-11-23T08:20:00+07:00",
+        "contained":[{{"resourceType":"Medication","id":"med",{CODE}}}],
+        "dosageInstruction":[{{"text":"3 x 1","doseAndRate":[{{"doseQuantity":{{"value":1.0,"unit":"tablet"}}}}],
+            "route":{{"coding":[{{"system":"s","code":"PO"}}]}}}}],"requester":{{"reference":"Practitioner/d1"}},
+        "dispenseRequest":{{"quantity":{{"value":15,"unit":"tablet"}},
+            "expectedSupplyDuration":{{"value":5,"unit":"hari","code":"d"}}}}}}""",
+    "MedicationAdministration": """{"resourceType":"MedicationAdministration","id":"ma1","status":"completed",
+        "subject":{"reference":"Patient/p1"},"context":{"reference":"Encounter/e1"},
+        "medicationCodeableConcept":{"text":"Paracetamol 500 mg"},"request":{"reference":"MedicationRequest/m1"},
+        "effectivePeriod":{"start":"2026-11-23T08:25:00+07:00","end":"2026-11-23T08:35:00+07:00"},
+        "dosage":{"dose":{"value":0.50,"unit":"g","code":"g"}},"performer":[{"actor":{"reference":"Practitioner/d1"}}]}""",
+    "Immunization": """{"resourceType":"Immunization","id":"i1","status":"completed","patient":{"reference":"Patient/p1"},
+        "vaccineCode":{"coding":[{"system":"http://hl7.org/fhir/sid/cvx","code":"140"}]},"occurrenceDateTime":"2026-11-23",
+        "lotNumber":"L1","expirationDate":"2027-01-01","protocolApplied":[{"doseNumberPositiveInt":2}],
+        "doseQuantity":{"value":0.5,"unit":"mL"},"manufacturer":{"display":"Bio Farma"}}""",
+    "Observation": f"""{{"resourceType":"Observation","id":"ob1","status":"final",{SUBJECT},
+        "category":[{{"coding":[{{"system":"http://terminology.hl7.org/CodeSystem/observation-category","code":"laboratory"}}]}}],
+        "code":{{"coding":[{{"system":"http://loinc.org","code":"718-7"}}]}},"effectiveDateTime":"2026-11-23T09:00:00+07:00",
+        "valueQuantity":{{"value":12.40,"comparator":"<","unit":"g/dL","code":"g/dL"}},
+        "interpretation":[{{"coding":[{{"code":"L"}}]}}],
+        "referenceRange":[{{"low":{{"value":12.0}},"high":{{"value":16.0}},"text":"12-16"}}],
+        "component":[{{"code":{{"text":"bagian"}},"valueString":"x"}}],"basedOn":[{{"reference":"ServiceRequest/s1"}}],
+        "specimen":{{"reference":"Specimen/sp1"}},"performer":[{{"reference":"Practitioner/d1"}}]}}""",
+    "DiagnosticReport": f"""{{"resourceType":"DiagnosticReport","id":"dr1","status":"final",{SUBJECT},
+        "category":[{{"coding":[{{"code":"LAB"}}]}}],"code":{{"text":"Darah lengkap"}},
+        "effectiveDateTime":"2026-11-23T09:00:00+07:00","issued":"2026-11-23T09:30:00.500+07:00","conclusion":"normal",
+        "result":[{{"reference":"Observation/ob1"}},{{"display":"?"}}],"performer":[{{"reference":"Practitioner/d1"}}]}}""",
+    "Claim": """{"resourceType":"Claim","id":"cl1","status":"active","type":{"coding":[{"code":"institutional"}]},"use":"claim",
+        "patient":{"reference":"Patient/p1"},"created":"2026-11-23","provider":{"reference":"Organization/o1"},
+        "billablePeriod":{"start":"2026-11-23T08:00:00+07:00"},"insurance":[{"focal":true,"coverage":{"display":"BPJS"}}],
+        "diagnosis":[{"diagnosisReference":{"reference":"Condition/c1"}}],
+        "item":[{"sequence":1,"productOrService":{"text":"Konsultasi"},"net":{"value":150000.50,"currency":"IDR"},
+            "encounter":[{"reference":"Encounter/e1"}]},{"productOrService":{"text":"Obat"}}],
+        "total":{"value":150000.50,"currency":"IDR"}}""",
+    "ExplanationOfBenefit": """{"resourceType":"ExplanationOfBenefit","id":"eob1","patient":{"reference":"Patient/p1"},
+        "created":"2026-11-24","claim":{"reference":"Claim/cl1"},"outcome":"complete","insurer":{"display":"BPJS"},
+        "total":[{"category":{"coding":[{"code":"submitted"}]},"amount":{"value":150000.50,"currency":"IDR"}},
+            {"category":{"coding":[{"code":"benefit"}]},"amount":{"value":1.2E+5,"currency":"IDR"}}],
+        "payment":{"amount":{"value":27.200000000000003,"currency":"IDR"}}}""",
+    "Organization": """{"resourceType":"Organization","id":"o1","name":"Klinik","active":false,
+        "identifier":[{"system":"urn:o","value":"1"}],"partOf":{"reference":"Organization/o0"},
+        "type":[{"coding":[{"system":"s","code":"prov"}]}],"telecom":[{"system":"phone","value":"021"}]}""",
+    "Practitioner": """{"resourceType":"Practitioner","id":"d1","name":[{"text":"dr. Ani"}],"gender":"female",
+        "identifier":[{"system":"https://fhir.kemkes.go.id/id/nik","value":"3171014501900002"},{"value":"npi"}],
+        "qualification":[{"code":{"text":"Umum"}}]}""",
+    "Location": """{"resourceType":"Location","id":"l1","name":"Poli 1","status":"active","address":{"city":"Jakarta"},
+        "managingOrganization":{"reference":"Organization/o1"},"physicalType":{"coding":[{"system":"s","code":"ro"}]}}""",
+}
+
+RESOURCES: dict[str, dict[str, Any]] = {kind: parse(text) for kind, text in TEXTS.items()}
