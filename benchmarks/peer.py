@@ -1,0 +1,202 @@
+"""The same work by us and by the `eventsourcing` library on SQLite, in one run.
+
+Both are measured from events as Python objects to bytes that are durable, and from bytes to Python objects; both keep
+SQLite's write-ahead log with full synchronisation. Its events carry the same few fields as a simulated observation.
+"""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+from events.codec import decode_events
+from eventsourcing.application import Application
+from eventsourcing.domain import Aggregate, event
+
+from benchmarks.harness import Bench, Figure, at_least, call_seconds, p50_milliseconds, timed
+from benchmarks.inputs import entry, traffic_sample
+from events.envelope import Event
+from events.position import EVENTS, Partition
+from events.sqlite_log import SqliteLog
+from projections.projector import project
+from projections.store import open_tables
+
+COMMITS = 300
+A_COMMIT = 500
+BATCHES = 20
+STREAM = 1_000
+PAGE = 1_000
+CLINIC_EVENTS = Partition(EVENTS, 0)
+
+
+def run(bench: Bench) -> list[Figure]:
+    ours, theirs = Ours(bench), Theirs(bench.scratch("peer"))
+    try:
+        singles = [(ours.singles(), theirs.singles()) for _ in range(bench.runs)]
+        batches = [(ours.batches(), theirs.batches()) for _ in range(bench.runs)]
+        reads = [(ours.read_all(), theirs.read_all()) for _ in range(bench.runs)]
+        ours.make_stream()
+        theirs.make_stream()
+        streams = [(ours.stream(), theirs.stream()) for _ in range(3 * bench.runs)]
+    finally:
+        ours.close()
+        theirs.close()
+    return [
+        *_pair("one event a commit, p50", "ms", singles, faster_is_less=True),
+        *_pair(f"{A_COMMIT} events a commit", "events/s", batches, faster_is_less=False),
+        *_pair("read and decode everything", "events/s", reads, faster_is_less=False),
+        *_pair(f"a stream of {STREAM:,} events, read and decoded", "ms", streams, faster_is_less=True),
+    ]
+
+
+def _pair(name: str, unit: str, pairs: list[tuple[float, float]], *, faster_is_less: bool) -> list[Figure]:
+    """Both figures, and how far we are ahead (above 1)."""
+    mine = statistics.median(mine for mine, _ in pairs)
+    peer = statistics.median(peer for _, peer in pairs)
+    ahead = peer / mine if faster_is_less else mine / peer
+    return [
+        Figure(name, mine, unit),
+        Figure(f"  eventsourcing: {name}", peer, unit),
+        Figure("  ahead", ahead, "x", at_least(1.0)),
+    ]
+
+
+class Ours:
+    """Rekam: the embedded log, and for one stream the tables' journal."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.folder = bench.scratch("ours")
+        self.log = SqliteLog(self.folder / "log.db", create=True)
+        self.events = traffic_sample(bench)
+
+    def _event(self, number: int) -> Event:
+        return self.events[number % len(self.events)]
+
+    def singles(self) -> float:
+        one = lambda number: self.log.append(EVENTS, [entry(self._event(number))])  # noqa: E731
+        return p50_milliseconds(call_seconds(COMMITS, one))
+
+    def batches(self) -> float:
+        def write() -> None:
+            for batch in range(BATCHES):
+                start = batch * A_COMMIT
+                self.log.append(EVENTS, [entry(self._event(start + n)) for n in range(A_COMMIT)])
+
+        return BATCHES * A_COMMIT / timed(write)
+
+    def read_all(self) -> float:
+        end = self.log.end()[CLINIC_EVENTS]
+
+        def read() -> None:
+            for batch in self.log.read(CLINIC_EVENTS, 0, end):
+                decode_events([record.value for record in batch])
+
+        return end / timed(read)
+
+    def make_stream(self) -> None:
+        """One patient's stream of 1,000 events on a log of its own, projected."""
+        self._stream_log = SqliteLog(self.folder / "stream.db", create=True)
+        events = _as_one_stream(self.events)
+        self._stream = events[0].stream
+        self._stream_log.append(EVENTS, [entry(event) for event in events])
+        self._tables = open_tables(f"sqlite:{self.folder / 'tables.db'}", create=True)
+        project(self._stream_log, self._tables)
+
+    def stream(self) -> float:
+        found: list[object] = []
+
+        def read() -> None:
+            rows = self._tables.journal(self._stream)
+            found.extend(decode_events([row.value for row in rows]))
+
+        seconds = timed(read)
+        assert len(found) == STREAM, "the stream is not whole"
+        return seconds * 1000
+
+    def close(self) -> None:
+        self.log.close()
+        if hasattr(self, "_tables"):
+            self._tables.close()
+            self._stream_log.close()
+
+
+def _as_one_stream(events: list[Event]) -> list[Event]:
+    """Clinical events of the sample, as if they were all one patient's."""
+    clinical = [event for event in events if event.type == "care.ObservationRecorded"]
+    clinical = (clinical * (STREAM // max(1, len(clinical)) + 1))[:STREAM]
+    stream = clinical[0].stream
+    ids = [version.to_bytes(16, "big") for version in range(1, STREAM + 1)]
+    return [
+        found._replace(event_id=ids[n], stream=stream, version=n + 1, previous=ids[n - 1] if n else None)
+        for n, found in enumerate(clinical)
+    ]
+
+
+class Record(Aggregate):
+    """A patient's record, as that library would have it."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    @event("Observed")
+    def observe(self, encounter_id: str, code: str, value: str, unit: str, practitioner: str) -> None:
+        self.count += 1
+
+
+class Theirs:
+    """The `eventsourcing` library with its SQLite recorder."""
+
+    def __init__(self, folder: Path) -> None:
+        environment = {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(folder / "peer.db")}
+        self.application: Application = Application(env=environment)
+        self.record = Record()
+        self.application.save(self.record)
+
+    @staticmethod
+    def _observe(record: Record, count: int) -> None:
+        for _ in range(count):
+            record.observe("17", "8480-6", "124", "mm[Hg]", "N3")
+
+    def singles(self) -> float:
+        taken = []
+        for _ in range(COMMITS):
+            self._observe(self.record, 1)
+            taken += call_seconds(1, lambda _: self.application.save(self.record))
+        return p50_milliseconds(taken)
+
+    def batches(self) -> float:
+        records = [Record() for _ in range(BATCHES)]
+        for record in records:
+            self._observe(record, A_COMMIT - 1)
+
+        def write() -> None:
+            for record in records:
+                self.application.save(record)
+
+        return BATCHES * A_COMMIT / timed(write)
+
+    def read_all(self) -> float:
+        count = 0
+
+        def read() -> None:
+            nonlocal count
+            start = 1
+            while page := self.application.recorder.select_notifications(start, PAGE):
+                for notification in page:
+                    self.application.mapper.to_domain_event(notification)
+                count += len(page)
+                start = page[-1].id + 1
+
+        seconds = timed(read)
+        return count / seconds
+
+    def make_stream(self) -> None:
+        self._long = Record()
+        self._observe(self._long, STREAM - 1)
+        self.application.save(self._long)
+
+    def stream(self) -> float:
+        return timed(lambda: list(self.application.events.get(self._long.id))) * 1000
+
+    def close(self) -> None:
+        self.application.close()

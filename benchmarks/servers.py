@@ -1,0 +1,57 @@
+"""Real servers for benchmarks: an address in the environment (REKAM_TEST_…), else one started natively, else none."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from sqlalchemy.engine import URL, make_url
+
+from benchmarks.harness import Missing
+from deploy.native.processes import Lacking
+from deploy.native.servers import prepare
+
+KAFKA, POSTGRESQL = "REKAM_TEST_KAFKA", "REKAM_TEST_POSTGRESQL"
+
+
+@contextmanager
+def address(name: str, variable: str) -> Iterator[str]:
+    """Where the server `name` is; one that was started here is stopped at the end. Raises Missing."""
+    found = os.environ.get(variable)
+    if found:
+        yield found
+        return
+    try:
+        server = prepare(name).start(bound=True)
+    except Lacking as error:
+        raise Missing(f"no {name} server: {error}") from error
+    try:
+        yield server.environment[variable]
+    finally:
+        server.discard()
+
+
+@contextmanager
+def database() -> Iterator[str]:
+    """The URL of a new PostgreSQL database, dropped at the end. Raises Missing."""
+    with address("postgresql", POSTGRESQL) as url:
+        administrator = make_url(url)
+        name = f"bench_{secrets.token_hex(6)}"
+        _administer(administrator, f'CREATE DATABASE "{name}"')
+        try:
+            yield administrator.set(database=name).render_as_string(hide_password=False)
+        finally:
+            _administer(administrator, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+def plain(url: str) -> str:
+    """The URL as psycopg takes it."""
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def _administer(url: URL, statement: str) -> None:
+    with psycopg.connect(plain(url.render_as_string(hide_password=False)), autocommit=True) as connection:
+        connection.execute(statement)
