@@ -138,7 +138,9 @@ class LogRestorer(Protocol):
     again: `begin` returns how far each partition got (Position, all 0 if it starts over).
     """
 
-    def begin(self, partitions: Mapping[str, int]) -> Position: ...
+    def begin(self, partitions: Mapping[str, int], source: str = "") -> Position:
+        """`source` names what is restored (archive and checkpoint): another one's half-done restore starts over."""
+        ...
 
     def write(self, partition: Partition, records: Sequence[Record]) -> None:
         """The next records of a partition, contiguous from what `begin` returned. LogAppendTime is kept."""

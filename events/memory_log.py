@@ -34,6 +34,7 @@ class MemoryLog:
         self.clock = clock
         self.records: dict[Partition, list[Record]] = {p: [] for p in all_partitions(self.partitions)}
         self._log_id = log_id
+        self._first: dict[Partition, int] = {}
         self._newest = 0
         self._lock = threading.Lock()
 
@@ -53,9 +54,16 @@ class MemoryLog:
         records.append(Record(placed.offset, placed.time, TimeType.APPEND, entry.key, headers, entry.value))
         return placed
 
+    def drop(self, partition: Partition, stop: int) -> None:
+        """Loses the records before `stop`, as a log does whose retention was set: they are a gap from now on."""
+        self._first[partition] = stop
+
     def read(self, partition: Partition, start: int, stop: int) -> Iterator[Sequence[Record]]:
         records = self._of(partition)
-        if stop > len(records):
+        first = self._first.get(partition, 0)
+        if start < min(first, stop):
+            raise LogGap(f"{partition}: offsets {start} to {min(first, stop) - 1} are not on the log")
+        if stop > max(start, len(records)):
             raise LogGap(f"{partition}: offsets {max(start, len(records))} to {stop - 1} are not on the log")
         while start < stop:
             batch, size_bytes = [], 0
@@ -77,7 +85,7 @@ class MemoryLog:
         return next((n for n in range(start, min(stop, len(records))) if records[n].time > time), None)
 
     def start(self) -> Position:
-        return Position(dict.fromkeys(self.records, 0))
+        return Position({p: self._first.get(p, 0) for p in self.records})
 
     def end(self) -> Position:
         return Position({p: len(records) for p, records in self.records.items()})
@@ -96,6 +104,7 @@ class MemoryPlace:
     clock: Clock = wall_millis
     log: MemoryLog | None = None
     half_restored: MemoryLog | None = None
+    restored_from: str = ""
     made: int = 0
 
     def open(self, partitions: Mapping[str, int] | None = None, *, create: bool = False) -> MemoryLog:
@@ -118,12 +127,13 @@ class MemoryRestorer:
     def __init__(self, place: MemoryPlace) -> None:
         self._place = place
 
-    def begin(self, partitions: Mapping[str, int]) -> Position:
+    def begin(self, partitions: Mapping[str, int], source: str = "") -> Position:
         if self._place.log is not None:
             raise Refused("a log is there already", "a restore never writes over a log")
-        half = self._place.half_restored
-        if half is None or half.partitions != partition_counts(partitions):
-            half = self._place.half_restored = self._place.new(partitions)
+        place, half = self._place, self._place.half_restored
+        if half is None or (half.partitions, place.restored_from) != (partition_counts(partitions), source):
+            half = place.half_restored = place.new(partitions)
+            place.restored_from = source
         return half.end()
 
     def write(self, partition: Partition, records: Sequence[Record]) -> None:
