@@ -42,7 +42,9 @@ fi
 python=$(choose_python)
 echo "setup: .venv from requirements.lock, with $("$python" -V 2>&1)"
 rm -f "$stamp"
-.venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear .venv
+if [ "$(.venv/bin/python -V 2>&1)" != "$("$python" -V 2>&1)" ] || ! .venv/bin/python -m pip -V >/dev/null 2>&1; then
+    "$python" -m venv --clear .venv
+fi
 pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
 pip install --quiet --require-hashes --requirement requirements.lock
 pip install --quiet --no-build-isolation --no-deps --editable .

@@ -25,6 +25,9 @@ from deploy.native.processes import Lacking, ServerError, run
 DEFAULT = ("kafka", "postgresql", "s3", "age")
 EVERYTHING = (*DEFAULT, "toxiproxy")
 PACKAGES = {"postgresql": "postgresql", "age": "age"}
+OFF_PATH = (
+    "/usr/local/go/bin",
+)  # where Go's own archive goes; a shell without a profile does not look there
 CLUSTER_SETTINGS = Path("/etc/postgresql-common/createcluster.conf")
 
 
@@ -158,7 +161,7 @@ def _root_words() -> list[str]:
 
 
 def _need(program: str, hint: str) -> str:
-    found = shutil.which(program)
+    found = shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *OFF_PATH]))
     if found is None:
         raise Lacking(f"there is no {program}", hint)
     return found

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,8 +20,9 @@ from botocore.exceptions import ClientError
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 
-from deploy.native.processes import Server
-from tests.servers import S3Bucket
+from deploy.native import installing, servers
+from deploy.native.processes import Server, birth, is_running, wait_until
+from tests.servers import REQUIRE_SERVERS, S3Bucket, lack
 
 
 def s3_client(bucket: S3Bucket):
@@ -129,3 +136,46 @@ def test_a_locked_version_cannot_be_deleted(s3_locked_bucket: S3Bucket) -> None:
 def test_the_full_data_set_has_a_file_for_each_type(shared_data: Path) -> None:
     files = {path.name.partition(".")[0] for path in shared_data.glob("synthea/fhir-r4-ndjson/*.ndjson.xz")}
     assert {"Patient", "Encounter", "Observation", "Claim"} <= files
+
+
+@pytest.fixture
+def native_gateway() -> None:
+    """The tests below start the gateway themselves; an address in the environment is no help to them."""
+    if not installing.is_installed("s3"):
+        lack("the S3 gateway is not installed on this machine", REQUIRE_SERVERS)
+
+
+@pytest.mark.s3
+def test_a_set_of_servers_is_started_told_and_stopped(
+    native_gateway: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "set.json"
+    chosen = ["--state", str(state)]
+    assert servers.main(["start", "s3", *chosen]) == 0
+    told = dict(word.split("=", 1) for word in shlex.split(capsys.readouterr().out) if "=" in word)
+    assert set(told) == {"REKAM_TEST_S3", "REKAM_TEST_S3_ACCESS", "REKAM_TEST_S3_SECRET"}
+    (entry,) = json.loads(state.read_text())
+    assert state.stat().st_mode & 0o077 == 0
+    assert servers.main(["start", "s3", *chosen]) == 1
+    assert "names servers that run" in capsys.readouterr().err
+    assert servers.main(["status", *chosen]) == 0
+    assert servers.main(["stop", *chosen]) == 0
+    assert not is_running(entry["pid"], entry["born"])
+    assert not Path(entry["folder"]).exists()
+    assert not state.exists()
+
+
+@pytest.mark.s3
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can bind a process to its parent's life")
+def test_a_bound_server_dies_with_a_killed_session(native_gateway: None) -> None:
+    starts = "from deploy.native.servers import prepare; s = prepare('s3').start(bound=True)"
+    starts = f"{starts}; print(s.pid, s.folder, flush=True); input()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", starts], stdin=pipe, stdout=pipe, text=True) as session:
+        assert session.stdout is not None
+        pid, folder = session.stdout.readline().split()
+        born = birth(int(pid))
+        assert is_running(int(pid), born)
+        session.send_signal(signal.SIGKILL)
+    assert wait_until(lambda: not is_running(int(pid), born), 5)
+    shutil.rmtree(folder)
