@@ -21,6 +21,10 @@ MAX_GROUP = 1_000
 """Items in one commit, so that one wait is never for all the others' work."""
 
 
+GATHER_SECONDS = 0.0005
+"""How long a leader who came after others waits for as many as there were: about as long as a commit."""
+
+
 class _Request(Generic[Item, Result]):
     __slots__ = ("error", "item", "leads", "result", "wake")
 
@@ -41,6 +45,8 @@ class GroupCommit(Generic[Item, Result]):
         self._mutex = threading.Lock()
         self._waiting: list[_Request[Item, Result]] = []
         self._led = False
+        self._group_size = self._expected = 0
+        self._gathered: threading.Lock | None = None
 
     def submit(self, item: Item) -> Result:
         """Commits the item with whoever waits. Raises what `commit` raises; LogUnavailable after the deadline."""
@@ -50,6 +56,9 @@ class GroupCommit(Generic[Item, Result]):
             if self._led:
                 request.wake = threading.Lock()
                 request.wake.acquire()
+                if self._gathered is not None and len(self._waiting) >= self._expected:
+                    self._gathered.release()
+                    self._gathered = None
             else:
                 self._led = request.leads = True
         if request.wake is not None:
@@ -78,8 +87,10 @@ class GroupCommit(Generic[Item, Result]):
 
     def _lead(self, own: _Request[Item, Result]) -> None:
         """Commits one group, our own request first in it, and hands on."""
+        self._gather()
         with self._mutex:
             group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
+            self._group_size = len(group)
         try:
             results = self._commit([request.item for request in group])
             for request, result in zip(group, results, strict=True):
@@ -94,9 +105,22 @@ class GroupCommit(Generic[Item, Result]):
                 if request.wake is not None and request is not own:
                     request.wake.release()
 
+    def _gather(self) -> None:
+        """Lets those come back in whom the last commit has just let go, else two halves would take turns."""
+        with self._mutex:
+            if len(self._waiting) >= self._expected:
+                return
+            self._gathered = threading.Lock()
+            self._gathered.acquire()
+            gathered = self._gathered
+        gathered.acquire(timeout=GATHER_SECONDS)
+        with self._mutex:
+            self._gathered = None
+
     def _hand_on(self) -> None:
         with self._mutex:
             self._led = bool(self._waiting)
+            self._expected = self._group_size + len(self._waiting)
             following = self._waiting[0] if self._waiting else None
             if following is not None:
                 following.leads = True

@@ -58,7 +58,9 @@ def refuse_oversized(entries: Sequence[Entry]) -> None:
                 f"entry {index}: a value of {size_bytes} bytes is over the log's {MAX_VALUE_BYTES}",
                 "keep large content as an attachment and name it in the event",
             )
-        label_bytes = len(entry.key or b"") + sum(len(k) + len(v or b"") for k, v in entry.headers)
+        label_bytes = len(entry.key or b"")
+        if entry.headers:
+            label_bytes += sum(len(k) + len(v or b"") for k, v in entry.headers)
         if label_bytes > MAX_LABEL_BYTES:
             raise TooLarge(
                 f"entry {index}: key and headers of {label_bytes} bytes are over the log's {MAX_LABEL_BYTES}"
