@@ -11,12 +11,13 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeAlias
 
+from events.avro_schema import DECIMAL
 from services.fhir.exact_json import write
 
 Fields: TypeAlias = dict[str, Any]
 
-MAX_DIGITS = 60
-"""Of a decimal, on either side of its point. More is not an amount."""
+MAX_DIGITS = 100
+"""Looked at before a number is written out in full: `1e999999` would fill the memory."""
 
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -80,14 +81,15 @@ def earliest_named(resource: Mapping[str, Any], *names: str) -> int | None:
 
 
 def number(value: object) -> str | None:
-    """Decimal text with the precision given, without exponent."""
+    """Plain decimal text with the precision given; None where it is no amount that an event can hold."""
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return None
     decimal = Decimal(value)
     exponent = decimal.as_tuple().exponent
     if not isinstance(exponent, int) or abs(exponent) > MAX_DIGITS or decimal.adjusted() > MAX_DIGITS:
         return None
-    return f"{decimal:f}"
+    plain = f"{decimal:f}" if decimal else f"{abs(decimal):f}"  # zero has no sign
+    return plain if DECIMAL.fullmatch(plain) else None
 
 
 def coding(concept: object) -> Fields | None:

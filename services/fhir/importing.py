@@ -18,15 +18,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol
 
 from events.clock import Clock
 from events.codec import encode_event
 from events.envelope import Epoch, EventId
-from events.errors import BadInput, Conflict, SetAside, TablesUnavailable
+from events.errors import BadInput, Conflict, SetAside
 from events.log import MAX_VALUE_BYTES, Entry, EventLog
 from events.position import EVENTS, Position
-from events.rules import EMPTY, Effect, Head, Rewind
+from events.rules import EMPTY, Head
 from services.fhir.items import Circumstances, Decision, Held, Item, Key, Waiting, decide, place, unplaced
 from services.fhir.reading import Found, Refusal, find_files, read_resources
 from services.fhir.waiting_room import WaitingRoom
@@ -41,26 +41,33 @@ MAX_ROUNDS = 25
 LISTED_REFUSALS = 100
 ACTOR: Mapping[str, str] = {"id": "import", "role": "system", "system": "fhir"}
 
-Row: TypeAlias = tuple[Any, ...]
-Project: TypeAlias = Callable[[Position], object]
-"""Brings the tables at least to a position, by projecting or by waiting for whoever does. Raises where it cannot."""
-
 
 class Standing(Protocol):
-    """What an import asks the tables. `projections.store.Tables` gives it."""
+    """What an import asks about the record. `standing.TablesStanding` answers it from the tables."""
 
-    def position(self) -> Position: ...
-    def heads(self, streams: Collection[str]) -> dict[str, Head]: ...
-    def control(self) -> list[tuple[int, Rewind]]: ...
-    def imported(self, keys: Collection[Key]) -> dict[Key, tuple[bytes, EventId, bool]]:
-        """key -> (content digest, event, whether it was mapped) of the resources that the tables hold."""
+    def catch_up(self, end: Position) -> None:
+        """Everything below is then answered as of a position that covers `end`. Raises where it cannot be."""
         ...
 
-    def patients_known_as(self, system: str, value: str) -> list[str]:
+    def epoch(self) -> Epoch | None:
+        """The newest epoch: what events are written in."""
+        ...
+
+    def heads(self, streams: Collection[str]) -> dict[str, Head]:
+        """stream -> where it stands; a stream without an applied event is not in it."""
+        ...
+
+    def held(self, keys: Collection[Key]) -> dict[Key, Held]:
+        """The last applied content of those resources that the record holds."""
+        ...
+
+    def applied(self, event_ids: Collection[EventId]) -> Collection[EventId]:
+        """Those of the events that took effect."""
+        ...
+
+    def patients_known_as(self, system: str, value: str) -> Collection[str]:
         """The streams of the patients who bear this identifier."""
         ...
-
-    def applied_many(self, event_ids: Collection[EventId]) -> Mapping[EventId, object]: ...
 
 
 class Progress(NamedTuple):
@@ -97,9 +104,8 @@ def import_fhir(
     source: str = DEFAULT_SOURCE,
     clinic_stream: str,
     log: EventLog,
-    tables: Standing,
+    standing: Standing,
     clock: Clock,
-    project: Project,
     on_progress: Callable[[Progress], None] | None = None,
     on_refusal: Callable[[Refusal], None] | None = None,
     correlation_id: bytes | None = None,
@@ -108,7 +114,7 @@ def import_fhir(
 
     `clock` gives microseconds; `correlation_id` (16 bytes) marks the run's events. Raises BadInput where there is
     nothing to read or the source's name is none, SetAside where a rewind came in between, Conflict where other
-    writers never let it through, and whatever log, tables and `project` raise; all of them leave a state that the
+    writers never let it through, and whatever log and `standing` raise; all of them leave a state that the
     next run goes on from.
     """
     if not source.strip() or len(source.encode()) > MAX_SOURCE_BYTES or not source.isprintable():
@@ -117,7 +123,7 @@ def import_fhir(
             "name the system, like 'hospital-a'",
         )
     files = find_files(paths)
-    run = _Run(source, clinic_stream, log, tables, clock, project, correlation_id, on_progress, on_refusal)
+    run = _Run(source, clinic_stream, log, standing, clock, correlation_id, on_progress, on_refusal)
     run.bytes_total = sum(path.stat().st_size for path in files)
     with closing(run.waiting):
         run.take_all(read_resources(files, run.moved))
@@ -132,21 +138,20 @@ class _Run:
         source: str,
         clinic_stream: str,
         log: EventLog,
-        tables: Standing,
+        standing: Standing,
         clock: Clock,
-        project: Project,
         correlation_id: bytes | None,
         on_progress: Callable[[Progress], None] | None,
         on_refusal: Callable[[Refusal], None] | None,
     ) -> None:
         self.source, self.clinic_stream = source, clinic_stream
-        self.log, self.tables, self.clock, self.project = log, tables, clock, project
+        self.log, self.standing, self.clock = log, standing, clock
         self.correlation_id, self.on_progress, self.on_refusal = correlation_id, on_progress, on_refusal
         self.report = Report()
         self.waiting = WaitingRoom()
         self.bytes_read = self.bytes_total = 0
-        self._catch_up()
-        self.epoch = self._newest_epoch()
+        self.standing.catch_up(self.log.end())
+        self.epoch = self.standing.epoch()
 
     def moved(self, size_bytes: int) -> None:
         self.bytes_read += size_bytes
@@ -186,8 +191,8 @@ class _Run:
 
     def _patient_named(self, identifier: str) -> str | None:
         system, _, value = identifier.partition("|")
-        found = self.tables.patients_known_as(system, value)
-        return found[0] if len(found) == 1 else None
+        found = self.standing.patients_known_as(system, value)
+        return next(iter(found)) if len(found) == 1 else None
 
     def _settle(self, batch: list[Item]) -> None:
         """Decides, appends and judges until every item of the batch stands in the record."""
@@ -215,8 +220,9 @@ class _Run:
         if not decisions:
             return []
         self.log.append(EVENTS, entries)
-        self._catch_up()
-        epoch = self._newest_epoch()
+        # The end of control is read after the events stand: a rewind that they did not know is seen before they count.
+        self.standing.catch_up(self.log.end())
+        epoch = self.standing.epoch()
         if epoch != self.epoch:
             raise SetAside(
                 "a recovery went back to an earlier moment while the import ran",
@@ -231,8 +237,8 @@ class _Run:
         return [d.item for d in decisions if d.event.event_id not in applied]
 
     def _decide(self, batch: Sequence[Item]) -> tuple[list[Decision], list[Entry]]:
-        heads = self.tables.heads({item.stream for item in batch})
-        contents = {key: Held(*held) for key, held in self.tables.imported({i.key for i in batch}).items()}
+        heads = self.standing.heads({item.stream for item in batch})
+        contents = self.standing.held({item.key for item in batch})
         now = Circumstances(self.source, dict(ACTOR), self.epoch, self.correlation_id, self.clock())
         decisions: list[Decision] = []
         entries: list[Entry] = []
@@ -258,23 +264,10 @@ class _Run:
     def _applied(self, decisions: Sequence[Decision]) -> set[EventId]:
         """Which of the events took effect: those that last set their resource, and of the others those that did
         although something (a later one of this batch, another import) has set it since."""
-        standing = {held[1] for held in self.tables.imported({d.item.key for d in decisions}).values()}
+        last = {held.event_id for held in self.standing.held({d.item.key for d in decisions}).values()}
         ids = {d.event.event_id for d in decisions}
-        rest = ids - standing
-        return (ids & standing) | (rest & self.tables.applied_many(rest).keys() if rest else set())
-
-    def _catch_up(self) -> None:
-        """The tables hold what the log held when this was called: its data's ends, and control's read after."""
-        end = self.log.end()
-        self.project(end)
-        if not self.tables.position().covers(end):
-            raise TablesUnavailable(
-                f"the tables stand at {self.tables.position()}, the log at {end}",
-                "see that the projector runs",
-            )
-
-    def _newest_epoch(self) -> Epoch | None:
-        return Effect(self.tables.control(), self.tables.position()).newest
+        rest = ids - last
+        return (ids & last) | (set(self.standing.applied(rest)) if rest else set())
 
     # -- counting ----------------------------------------------------------------------------------------------
 

@@ -31,8 +31,8 @@ MAX_RESOURCE_BYTES = 16 * 1024 * 1024
 """The longest text of one resource. Above it the line or the entry is refused."""
 MAX_DOCUMENT_BYTES = 256 * 1024 * 1024
 """The longest document that has to be held whole (see above)."""
-MAX_ID_CHARACTERS = 256
-"""FHIR says 64; systems that do not keep to it are many, and the id is only text to us."""
+MAX_ID_BYTES = 128
+"""FHIR says 64 characters; systems that do not keep to it are many, and the id is only text to us."""
 PEEK_BYTES = 64 * 1024
 READ_BYTES = 256 * 1024
 ENDINGS = (".ndjson", ".jsonl", ".json")
@@ -313,7 +313,9 @@ def _checked(resource: object, text: str) -> Resource:
         raise Unfit("no resourceType")
     if not _TYPE.fullmatch(kind):
         raise Unfit("resourceType is not a type's name")
-    if known is not None and not (isinstance(known, str) and 0 < len(known) <= MAX_ID_CHARACTERS):
-        raise Unfit(f"id is not a text of 1 to {MAX_ID_CHARACTERS} characters")
+    if known is not None and not (
+        isinstance(known, str) and 0 < len(known.encode(errors="replace")) <= MAX_ID_BYTES
+    ):
+        raise Unfit(f"id is not a text of 1 to {MAX_ID_BYTES} bytes")
     refuse_odd_characters(resource, text)
     return resource

@@ -26,6 +26,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
+from events.avro_schema import KEY_BYTES
 from events.envelope import stream_name
 from services.fhir.bundles import URN
 
@@ -133,9 +134,11 @@ class Naming:
         found = self.read(value)
         if found is None or (found.type not in types and not (found.type is None and found.identifier)):
             return None
+        name = found.id or found.identifier
         if found.id is not None and found.type in CLINIC_TYPES:
-            return clinic_record_id(self.source, found.id)
-        return found.id or found.identifier
+            name = clinic_record_id(self.source, found.id)
+        # A longer one cannot name a record; it stays in the original.
+        return name if name and len(name.encode()) <= KEY_BYTES else None
 
     def first(self, values: Iterable[object], *types: str) -> str | None:
         """The name of the first that is one of `types`."""
@@ -157,3 +160,15 @@ class Directory:
     def resolve(self, name: str) -> str:
         """The record_id of a `system|value`, or the name as it is."""
         return self._records.get(name) or name
+
+
+class NameParts(NamedTuple):
+    """A record's name in an event, taken apart again."""
+
+    id: str | None = None
+    identifier: str | None = None
+
+
+def parts_of_name(name: str) -> NameParts:
+    """The inverse of `Naming.name`: an id (without its source), or `system|value`."""
+    return NameParts(identifier=name) if "|" in name else NameParts(id=name.rpartition("/")[2])

@@ -1,0 +1,79 @@
+"""What an import asks about the record, answered from the tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from typing import Any
+
+from events.clock import Clock, wall_micros
+from events.envelope import Epoch, EventId
+from events.errors import Busy, TablesUnavailable
+from events.log import EventLog
+from events.position import Position
+from events.rules import Effect, Head
+from projections.projector import project
+from projections.store import Tables
+from services.fhir.items import Held, Key
+
+WAIT_SECONDS = 60.0
+"""How long an import waits for another projector to bring the tables up."""
+LOOK_SECONDS = 0.02
+
+
+class TablesStanding:
+    """Projects by itself; where another projector holds the tables, waits for it."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        tables: Tables,
+        *,
+        clock: Clock = wall_micros,
+        wait_seconds: float = WAIT_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._log, self._tables, self._clock = log, tables, clock
+        self._wait_seconds, self._monotonic, self._sleep = wait_seconds, monotonic, sleep
+        table = next(t for t in tables.definition.tables if t.name == "resources")
+        names = [column.name for column in table.columns]
+        self._digest, self._event, self._kind = (
+            names.index(n) for n in ("content_sha256", "event_id", "kind")
+        )
+        self._identifiers = next(t for t in tables.definition.tables if t.name == "identifiers")
+
+    def catch_up(self, end: Position) -> None:
+        deadline = self._monotonic() + self._wait_seconds
+        while not self._tables.position().covers(end):
+            try:
+                project(self._log, self._tables, clock=self._clock)
+            except Busy:
+                if self._monotonic() > deadline:
+                    raise TablesUnavailable(
+                        f"the tables stand at {self._tables.position()}, the log at {end}",
+                        "another projector holds them and does not get on: look at it",
+                    ) from None
+                self._sleep(LOOK_SECONDS)
+
+    def epoch(self) -> Epoch | None:
+        return Effect(self._tables.control(), self._tables.position()).newest
+
+    def heads(self, streams: Collection[str]) -> dict[str, Head]:
+        return self._tables.heads(streams)
+
+    def held(self, keys: Collection[Key]) -> dict[Key, Held]:
+        rows = self._tables.resources(keys)
+        return {key: self._of(row) for key, row in rows.items()}
+
+    def _of(self, row: tuple[Any, ...]) -> Held:
+        return Held(row[self._digest], row[self._event], row[self._kind] is not None)
+
+    def applied(self, event_ids: Collection[EventId]) -> Collection[EventId]:
+        return self._tables.applied_many(event_ids).keys()
+
+    def patients_known_as(self, system: str, value: str) -> Collection[str]:
+        columns = [column.name for column in self._identifiers.columns]
+        at = columns.index("system")
+        found = self._tables.database.find(self._identifiers, ["value"], [(value,)])
+        return {row[0] for row in found if (row[at] or "") == system and row[0].startswith("patient-")}
