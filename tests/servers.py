@@ -72,7 +72,7 @@ class Servers:
         if name not in self.told:
             self._obtain(name)
         if name not in self.addresses:
-            lack(f"no {name} server: {self.told[name]}", REQUIRE_SERVERS)
+            lack(f"{name} server {self.told[name]}", REQUIRE_SERVERS)
         return self.addresses[name]
 
     def own(self, name: str) -> Server:
