@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from enum import StrEnum
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -163,6 +164,16 @@ def key_columns(table: sa.Table) -> tuple[str, ...]:
     """The names of the key columns, `stream` first."""
     key: tuple[str, ...] = table.info["key"]
     return key
+
+
+def key_of(table: sa.Table) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """row -> its full key, `stream` first."""
+    names = [c.name for c in table.columns]
+    indexes = [names.index(k) for k in key_columns(table)]
+    if len(indexes) == 1:
+        only = indexes[0]
+        return lambda row: (row[only],)
+    return itemgetter(*indexes)
 
 
 def keyed_table(

@@ -23,7 +23,7 @@ class Rows(Protocol):
     """The state rows of one stream while its events are folded.
 
     `key` is the tuple of the key columns after `stream`; `row` is the full tuple in column order, `stream` first.
-    What `put` keeps is tidied so that every database can hold it (see `tidying`), also for later `get`s.
+    What a decoded event holds fits every database (the codec checked it), so rows are kept as they are.
     """
 
     def get(self, table: sa.Table, key: Key) -> Row | None: ...

@@ -1,0 +1,188 @@
+"""SQLite under the tables: one file in WAL mode, so that readers never wait for the projector.
+
+A commit is durable when it returns (synchronous=FULL). A writer waits for another one for WAIT_SECONDS.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine import Dialect
+
+from events.errors import Busy, Corrupt, RekamError, TablesUnavailable
+from projections.columns import Kind, key_columns, kinds
+from projections.database import column_list, key_match
+from projections.rows import Key, Row
+
+WAIT_SECONDS = 20.0
+PAGE_BYTES = 8192
+"""Fixed: a fresh file is copied page by page over a live one, whose pages must be as large."""
+CACHE_KIBIBYTES = 64 * 1024
+ROWS_AT_ONCE = 2000
+DIALECT: Dialect = sqlite.dialect()
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=512
+    )
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIBIBYTES}")
+    return connection
+
+
+def as_ours(error: sqlite3.Error, path: Path) -> RekamError:
+    """What an error of SQLite's means to us. Its text names tables and columns, never values."""
+    code = getattr(error, "sqlite_errorcode", None) or 0
+    if code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return Busy(f"{path.name} is being written to by somebody else", "try again in a moment")
+    if code & 0xFF == sqlite3.SQLITE_FULL:
+        return TablesUnavailable(f"no room on the disk of {path}", "free some space; nothing was changed")
+    if code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return Corrupt(f"{path} is damaged: {error}", "rebuild the tables from the log: nothing else is lost")
+    return TablesUnavailable(f"{path}: {error}", "check that the file and its folder can be read and written")
+
+
+@cache
+def _placeholders(table: sa.Table) -> str:
+    return ", ".join("?" * len(table.columns))
+
+
+@cache
+def _booleans(table: sa.Table) -> tuple[int, ...]:
+    return tuple(i for i, kind in enumerate(kinds(table)) if kind is Kind.BOOLEAN)
+
+
+def _typed(rows: list[Row], table: sa.Table) -> list[Row]:
+    booleans = _booleans(table)
+    if not booleans:
+        return rows
+    return [
+        tuple(bool(v) if i in booleans and v is not None else v for i, v in enumerate(row)) for row in rows
+    ]
+
+
+class SqliteDatabase:
+    """See database.Database."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens the file, which must exist or whose folder must."""
+        self.path = path
+        with self._translated():
+            self.connection = connect(path)
+        try:
+            with self._translated():
+                self.connection.execute("PRAGMA journal_mode = WAL")
+                self.connection.execute("PRAGMA synchronous = FULL")
+        except RekamError:
+            self.connection.close()
+            raise
+
+    @property
+    def dialect(self) -> Dialect:
+        return DIALECT
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise as_ours(error, self.path) from error
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[None]:
+        with self._translated():
+            self.connection.execute(begin)
+        try:
+            yield
+        except BaseException:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            raise
+        with self._translated():
+            try:
+                self.connection.execute("COMMIT")
+            except sqlite3.Error:
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+                raise
+
+    def writing(self) -> Any:
+        return self._transaction("BEGIN IMMEDIATE")
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        with self._transaction("BEGIN"):
+            # A deferred transaction begins with its first read.
+            self.fetch("SELECT count(*) FROM sqlite_master")
+            yield
+
+    def exists(self) -> bool:
+        return bool(self.fetch("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'meta'"))
+
+    def make_place(self) -> None:
+        """The file is the place."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        with self._translated():
+            return self.connection.execute(sql, parameters).rowcount
+
+    def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        with self._translated():
+            return self.connection.execute(sql, parameters).fetchall()
+
+    def select(self, table: sa.Table, rest: str = "", parameters: Sequence[Any] = ()) -> list[Row]:
+        sql = f"SELECT {column_list(table)} FROM {table.name} {rest}"
+        return _typed(self.fetch(sql, parameters), table)
+
+    def iterate(self, table: sa.Table, rest: str = "", parameters: Sequence[Any] = ()) -> Iterator[Row]:
+        with self._translated():
+            cursor = self.connection.execute(
+                f"SELECT {column_list(table)} FROM {table.name} {rest}", parameters
+            )
+            while batch := cursor.fetchmany(ROWS_AT_ONCE):
+                yield from _typed(batch, table)
+
+    def find(self, table: sa.Table, columns: Sequence[str], keys: Collection[Key]) -> list[Row]:
+        sql = f"SELECT {column_list(table)} FROM {table.name} WHERE {key_match(columns)}"
+        found: list[Row] = []
+        with self._translated():
+            execute = self.connection.execute
+            for key in keys:
+                found.extend(execute(sql, key))
+        return _typed(found, table)
+
+    def insert(self, table: sa.Table, rows: Iterable[Row]) -> None:
+        with self._translated():
+            self.connection.executemany(f"INSERT INTO {table.name} VALUES ({_placeholders(table)})", rows)
+
+    def delete(self, table: sa.Table, columns: Sequence[str], keys: Collection[Key]) -> None:
+        with self._translated():
+            self.connection.executemany(f"DELETE FROM {table.name} WHERE {key_match(columns)}", keys)
+
+    def set_verdicts(self, verdicts: Collection[tuple[str, str, int]]) -> None:
+        sql = "UPDATE journal SET verdict = ? WHERE stream = ? AND log_offset = ?"
+        with self._translated():
+            self.connection.executemany(sql, verdicts)
+
+    def replace(self, table: sa.Table, rows: Collection[Row], gone: Collection[Key]) -> None:
+        with self._translated():
+            if gone:
+                self.delete(table, key_columns(table), gone)
+            if rows:
+                sql = f"INSERT OR REPLACE INTO {table.name} VALUES ({_placeholders(table)})"
+                self.connection.executemany(sql, rows)
+
+    def identifier(self, value: bytes) -> bytes:
+        return value
+
+    def close(self) -> None:
+        with self._translated():
+            self.connection.close()
