@@ -1,0 +1,192 @@
+"""Entries: what a checkpoint's manifest says of each new object. The leaf of an entry is its canonical JSON.
+
+The JSON is kept as it stands in the manifest (`raw`), because that is what was hashed, fields of a newer writer
+included. docs/archive-format.md lists the members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from events.envelope import Epoch
+from events.errors import Corrupt
+from events.position import Partition, Position
+from events.rules import Link
+from replicator.canonical import canonical
+from replicator.stores import check_key
+
+Json: TypeAlias = dict[str, Any]
+DIGEST_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An object of the archive: where it is, and what its bytes must be."""
+
+    kind: str
+    key: str
+    stored: bytes
+    """SHA-256 of the bytes in the store."""
+    plain: bytes
+    """SHA-256 of the bytes before encryption."""
+    size_bytes: int
+    """Stored bytes."""
+    raw: Json = field(repr=False, compare=False)
+
+    def leaf(self) -> bytes:
+        """What the archive's tree is made of."""
+        return canonical(self.raw)
+
+
+@dataclass(frozen=True)
+class SegmentEntry(Entry):
+    """A segment: a range of one partition."""
+
+    partition: Partition
+    first: int
+    stop: int
+    root: bytes
+    """Of the tree over its records."""
+    last: bytes
+    """The leaf hash of its last record."""
+    plain_bytes: int
+    first_time: int
+    last_time: int
+    min_time: int
+    max_time: int
+    """Log times, milliseconds UTC."""
+    epochs: tuple[tuple[Epoch | None, int], ...]
+    """(epoch, the first offset that names it), by offset."""
+    rewinds: tuple[tuple[Epoch, int], ...]
+    """On control: (epoch, offset) of each rewind record."""
+    replaces: tuple[str, ...] = ()
+    """Keys of the segments that this one takes the place of."""
+
+
+@dataclass(frozen=True)
+class SchemaEntry(Entry):
+    """A writer schema that the archive's values need."""
+
+    fingerprint: bytes
+
+
+@dataclass(frozen=True)
+class SnapshotEntry(Entry):
+    """A snapshot: the tables at one position. Its key is its manifest's."""
+
+    id: str
+    position: Position
+    links: tuple[Link, ...]
+    """The chain that the tables stand at."""
+    rows: int
+    parts_bytes: int
+    """Stored bytes of its tables."""
+
+
+def entry_json(kind: str, key: str, stored: bytes, plain: bytes, size_bytes: int, **members: Any) -> Json:
+    """The JSON of an entry; `parse_entry` makes the entry of it."""
+    return {
+        "kind": kind,
+        "key": key,
+        "stored": stored.hex(),
+        "plain": plain.hex(),
+        "size": size_bytes,
+        **members,
+    }
+
+
+def parse_entry(raw: Json, where: str) -> Entry:
+    """Raises Corrupt naming `where` (a manifest). Kinds that this release does not know stay plain entries."""
+    try:
+        common: Json = {
+            "kind": _text(raw["kind"]),
+            "key": check_key(_text(raw["key"])),
+            "stored": digest(raw["stored"]),
+            "plain": digest(raw["plain"]),
+            "size_bytes": natural(raw["size"]),
+            "raw": raw,
+        }
+        parse = _KINDS.get(common["kind"])
+        return parse(raw, common) if parse else Entry(**common)
+    except (KeyError, TypeError, ValueError, Corrupt) as error:
+        raise Corrupt(f"{where} holds an entry that is not one ({error!r})") from None
+
+
+def _segment(raw: Json, common: Json) -> SegmentEntry:
+    time = raw["time"]
+    entry = SegmentEntry(
+        **common,
+        partition=Partition.parse(raw["partition"]),
+        first=natural(raw["first"]),
+        stop=natural(raw["stop"]),
+        root=digest(raw["records"]),
+        last=digest(raw["last"]),
+        plain_bytes=natural(raw["plain_size"]),
+        first_time=int(time["first"]),
+        last_time=int(time["last"]),
+        min_time=int(time["min"]),
+        max_time=int(time["max"]),
+        epochs=tuple((epoch_of(epoch), natural(offset)) for epoch, offset in raw["epochs"]),
+        rewinds=tuple((bytes.fromhex(epoch), natural(offset)) for epoch, offset in raw["rewinds"]),
+        replaces=tuple(_text(key) for key in raw.get("replaces", ())),
+    )
+    if entry.first >= entry.stop:
+        raise ValueError("an empty range")
+    return entry
+
+
+def _schema(raw: Json, common: Json) -> SchemaEntry:
+    return SchemaEntry(**common, fingerprint=bytes.fromhex(raw["fingerprint"]))
+
+
+def _snapshot(raw: Json, common: Json) -> SnapshotEntry:
+    return SnapshotEntry(
+        **common,
+        id=_text(raw["id"]),
+        position=Position.from_json(raw["position"]),
+        links=links_from_json(raw["links"]),
+        rows=natural(raw["rows"]),
+        parts_bytes=natural(raw["parts_size"]),
+    )
+
+
+_KINDS = {"segment": _segment, "schema": _schema, "snapshot": _snapshot}
+
+
+def links_to_json(links: Sequence[Link]) -> list[Any]:
+    return [[epoch_text(link.epoch), link.stop.to_json()] for link in links]
+
+
+def links_from_json(value: Sequence[Any]) -> tuple[Link, ...]:
+    return tuple(Link(epoch_of(epoch), Position.from_json(stop)) for epoch, stop in value)
+
+
+def epoch_text(epoch: Epoch | None) -> str | None:
+    return None if epoch is None else epoch.hex()
+
+
+def epoch_of(text: str | None) -> Epoch | None:
+    return None if text is None else bytes.fromhex(text)
+
+
+def digest(text: str) -> bytes:
+    """Raises ValueError."""
+    raw = bytes.fromhex(text)
+    if len(raw) != DIGEST_BYTES or raw.hex() != text:
+        raise ValueError("not a digest")
+    return raw
+
+
+def natural(value: Any) -> int:
+    """Raises ValueError."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError("not a natural number")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("not a text")
+    return value
