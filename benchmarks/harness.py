@@ -125,6 +125,18 @@ def call_seconds(count: int, call: Callable[[int], object]) -> list[float]:
     return taken
 
 
+def calls_in_turns(count: int, *calls: Callable[[int], object]) -> list[list[float]]:
+    """The seconds of `count` calls of each, one after another in turns, so that whoever else uses the disk or the
+    processor meanwhile slows all of them alike."""
+    taken: list[list[float]] = [[] for _ in calls]
+    for number in range(count):
+        for seconds, call in zip(taken, calls, strict=True):
+            begun = time.perf_counter()
+            call(number)
+            seconds.append(time.perf_counter() - begun)
+    return taken
+
+
 def p50_milliseconds(seconds: Sequence[float]) -> float:
     return statistics.median(seconds) * 1000
 

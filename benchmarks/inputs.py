@@ -6,9 +6,8 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
-from events.codec import encode_event
-
 from benchmarks.harness import Bench
+from events.codec import encode_event
 from events.envelope import Event
 from events.log import Entry
 from events.sqlite_log import SqliteLog

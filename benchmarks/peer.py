@@ -9,12 +9,12 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
-from events.codec import decode_events
 from eventsourcing.application import Application
 from eventsourcing.domain import Aggregate, event
 
-from benchmarks.harness import Bench, Figure, at_least, call_seconds, p50_milliseconds, timed
+from benchmarks.harness import Bench, Figure, at_least, calls_in_turns, p50_milliseconds, timed
 from benchmarks.inputs import entry, traffic_sample
+from events.codec import decode_events
 from events.envelope import Event
 from events.position import EVENTS, Partition
 from events.sqlite_log import SqliteLog
@@ -32,7 +32,9 @@ CLINIC_EVENTS = Partition(EVENTS, 0)
 def run(bench: Bench) -> list[Figure]:
     ours, theirs = Ours(bench), Theirs(bench.scratch("peer"))
     try:
-        singles = [(ours.singles(), theirs.singles()) for _ in range(bench.runs)]
+        ours.batches()
+        theirs.batches()
+        taken = calls_in_turns(COMMITS * bench.runs, ours.single, theirs.single)
         batches = [(ours.batches(), theirs.batches()) for _ in range(bench.runs)]
         reads = [(ours.read_all(), theirs.read_all()) for _ in range(bench.runs)]
         ours.make_stream()
@@ -42,11 +44,16 @@ def run(bench: Bench) -> list[Figure]:
         ours.close()
         theirs.close()
     return [
-        *_pair("one event a commit, p50", "ms", singles, faster_is_less=True),
+        *_pair("one event a commit, p50", "ms", [_p50s(taken)], faster_is_less=True),
         *_pair(f"{A_COMMIT} events a commit", "events/s", batches, faster_is_less=False),
         *_pair("read and decode everything", "events/s", reads, faster_is_less=False),
         *_pair(f"a stream of {STREAM:,} events, read and decoded", "ms", streams, faster_is_less=True),
     ]
+
+
+def _p50s(taken: list[list[float]]) -> tuple[float, float]:
+    ours, theirs = taken
+    return p50_milliseconds(ours), p50_milliseconds(theirs)
 
 
 def _pair(name: str, unit: str, pairs: list[tuple[float, float]], *, faster_is_less: bool) -> list[Figure]:
@@ -72,9 +79,8 @@ class Ours:
     def _event(self, number: int) -> Event:
         return self.events[number % len(self.events)]
 
-    def singles(self) -> float:
-        one = lambda number: self.log.append(EVENTS, [entry(self._event(number))])  # noqa: E731
-        return p50_milliseconds(call_seconds(COMMITS, one))
+    def single(self, number: int) -> None:
+        self.log.append(EVENTS, [entry(self._event(number))])
 
     def batches(self) -> float:
         def write() -> None:
@@ -132,13 +138,13 @@ def _as_one_stream(events: list[Event]) -> list[Event]:
     ]
 
 
-class Record(Aggregate):
+class Record(Aggregate):  # type: ignore[misc]  # the library is not typed for us
     """A patient's record, as that library would have it."""
 
     def __init__(self) -> None:
         self.count = 0
 
-    @event("Observed")
+    @event("Observed")  # type: ignore[untyped-decorator]  # as above
     def observe(self, encounter_id: str, code: str, value: str, unit: str, practitioner: str) -> None:
         self.count += 1
 
@@ -157,12 +163,10 @@ class Theirs:
         for _ in range(count):
             record.observe("17", "8480-6", "124", "mm[Hg]", "N3")
 
-    def singles(self) -> float:
-        taken = []
-        for _ in range(COMMITS):
-            self._observe(self.record, 1)
-            taken += call_seconds(1, lambda _: self.application.save(self.record))
-        return p50_milliseconds(taken)
+    def single(self, number: int) -> None:
+        """Making the event is part of it, as deciding would be: less than 10 µs of the whole."""
+        self._observe(self.record, 1)
+        self.application.save(self.record)
 
     def batches(self) -> float:
         records = [Record() for _ in range(BATCHES)]

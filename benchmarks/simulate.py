@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from events.codec import decode_events, encode_event
-
 from benchmarks.harness import Bench, Figure, at_least, timed
+from events.codec import decode_events, encode_event
 from services.simulation.traffic import simulate
 
 CHUNK = 10_000

@@ -33,6 +33,8 @@ class Draft(NamedTuple):
     occurred_at: int
     event_id: EventId
     actor: Actor
+    work: bytes | None
+    """The correlation id: the visit that it belongs to."""
     payload: Payload
 
 
@@ -49,6 +51,8 @@ class Desk:
         self.opened_at = 0
         """When the clinic opened today."""
         self.drafts: list[Draft] = []
+        self.work: bytes | None = None
+        """The piece of work that drafts belong to just now."""
         self.series = {"medical-record": 0, "invoice": 0, "receipt": 0, "sep": 0}
         self._ids = _event_ids(seed)
         self._due: dict[int, list[tuple[Callable[..., None], tuple[Any, ...]]]] = defaultdict(list)
@@ -58,15 +62,20 @@ class Desk:
         event_id = next(self._ids)
         drafts = self.drafts
         recorded_at = at + late + SECOND
-        drafts.append(Draft(recorded_at, len(drafts), thread, at, event_id, actor, payload))
+        drafts.append(Draft(recorded_at, len(drafts), thread, at, event_id, actor, self.work, payload))
         return event_id
+
+    def begin_work(self) -> None:
+        """What is drafted from now on belongs to a new piece of work."""
+        self.work = next(self._ids)
 
     def later(self, days: int, work: Callable[..., None], *arguments: Any) -> None:
         """`work(desk, *arguments)` on the first open day that is `days` from today or later."""
         self._due[self.day + days].append((work, arguments))
 
     def do_due(self) -> None:
-        """Does what falls due up to today."""
+        """Does what falls due up to today; it belongs to no visit."""
+        self.work = None
         for day in sorted(day for day in self._due if day <= self.day):
             for work, arguments in self._due.pop(day):
                 work(self, *arguments)

@@ -89,6 +89,7 @@ def registration(seed: int, index: int, number: str, insured: bool) -> Fields:
         "contacts": [contact(index)],
         "coverages": [coverage(index, insured)],
         "managing_organisation": None,
+        "origin": None,
     }
 
 

@@ -42,12 +42,12 @@ SUNDAY = 6
 OPENS_UTC = 1 * HOUR
 """08:00 in Jakarta."""
 OPEN_HOURS = 7
-NEW_SHARE = 0.5
-"""Of the visits, as long as not everybody is registered."""
-TWICE_SHARE = 0.004
+NEW_SHARE = 0.7
+"""Of the visits, as long as not everybody is registered: everybody is after about 25 events a patient."""
+TWICE_SHARE = 0.02
 UNMERGED_SHARE = 0.15
 CORRECTED_SHARE = 0.02
-MOVED_SHARE = 0.004
+MOVED_SHARE = 0.01
 STRAY_SHARE = 0.004
 LATE_RETRY_EVERY = 997
 """Every so many events one is kept, and sent again this many events later."""
@@ -57,6 +57,8 @@ _EPOCH_DAY = int(datetime(FIRST_DAY.year, FIRST_DAY.month, FIRST_DAY.day, tzinfo
 
 def simulate(patients: int, events: int, seed: int, *, epoch: Epoch | None = None) -> Iterator[Event]:
     """Exactly `events` events of a clinic with up to `patients` patients, in log order.
+
+    All of them have come after about 25 events a patient; a shorter run meets fewer.
 
     `epoch` is what each names as the newest rewind its writer had seen. Raises BadInput for numbers below their
     least (1 patient, 0 events, seed 0).
@@ -75,7 +77,6 @@ def _traffic(patients: int, events: int, seed: int, epoch: Epoch | None) -> Iter
     desk = Desk(seed, clinic_stream(seed))
     busy = max(1.0, events / (patients * EVENTS_PER_PATIENT))
     pace = patients * VISITS_PER_PATIENT_DAY * busy
-    new_share = max(NEW_SHARE, min(1.0, 25 * patients / max(events, 1)))
     writers = _Writers(desk, epoch)
     people: list[Person] = []
     owed = 1.0
@@ -87,16 +88,17 @@ def _traffic(patients: int, events: int, seed: int, epoch: Epoch | None) -> Iter
             desk.do_due()
             owed += pace
             for _ in range(int(owed)):
-                _one_visit(desk, staff, people, patients, new_share)
+                _one_visit(desk, staff, people, patients)
             owed -= int(owed)
             yield from writers.write(desk.take_drafts())
         desk.day += 1
 
 
-def _one_visit(desk: Desk, staff: Staff, people: list[Person], patients: int, new_share: float) -> None:
+def _one_visit(desk: Desk, staff: Staff, people: list[Person], patients: int) -> None:
     draw = desk.draw
+    desk.begin_work()
     at = desk.opened_at + int(draw() * OPEN_HOURS * HOUR)
-    if len(people) < patients and (not people or draw() < new_share):
+    if len(people) < patients and (not people or draw() < NEW_SHARE):
         person = _register(desk, staff, len(people), at)
         people.append(person)
         at += 5 * MINUTE
@@ -178,39 +180,18 @@ class _Writers:
 
     def write(self, drafts: list[Draft]) -> Iterator[Event]:
         draw, epoch = self._draw, self._epoch
-        for recorded_at, _, thread, occurred_at, event_id, actor, payload in drafts:
+        for recorded_at, _, thread, occurred_at, event_id, actor, work, payload in drafts:
             chance = draw()
+            times = (occurred_at, recorded_at)
             if chance < STRAY_SHARE / 2 and thread.version > 1:
                 # Decided on what stood before the stream's last event: a conflict, then decided anew below.
-                yield Event(
-                    event_id,
-                    epoch,
-                    thread.name,
-                    thread.version,
-                    thread.before,
-                    occurred_at,
-                    recorded_at,
-                    actor,
-                    None,
-                    None,
-                    payload,
-                )
+                stale = (thread.name, thread.version, thread.before)
+                yield Event(event_id, epoch, *stale, *times, actor, work, None, payload)
             thread.before = thread.last
             thread.last = event_id
             thread.version += 1
-            event = Event(
-                event_id,
-                epoch,
-                thread.name,
-                thread.version,
-                thread.before,
-                occurred_at,
-                recorded_at,
-                actor,
-                None,
-                None,
-                payload,
-            )
+            place = (thread.name, thread.version, thread.before)
+            event = Event(event_id, epoch, *place, *times, actor, work, None, payload)
             yield event
             if chance > 1 - STRAY_SHARE / 2:
                 yield event

@@ -16,7 +16,6 @@ from itertools import islice
 from typing import NamedTuple
 
 from events.codec import Control, as_rewind, decode_control, encode_event
-
 from events.envelope import Epoch, Event, derive_id, stream_name
 from events.errors import Refused
 from events.log import Entry, EventLog
