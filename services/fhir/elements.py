@@ -6,12 +6,14 @@ stays readable in the original that the event keeps.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeAlias
 
 from events.avro_schema import DECIMAL
+from events.payload_fields import CODE_CHARACTERS, TEXT_CHARACTERS
 from services.fhir.exact_json import write
 
 Fields: TypeAlias = dict[str, Any]
@@ -45,14 +47,29 @@ def first(value: object, name: str) -> Mapping[str, Any]:
 
 
 def text(value: object, name: str) -> str | None:
-    """The text under `name`; None where it is blank or no text."""
+    """The text under `name`; None where it is blank, no text, or longer than a field may be."""
     inner = value.get(name) if isinstance(value, Mapping) else None
-    return inner if isinstance(inner, str) and inner.strip() else None
+    return inner if isinstance(inner, str) and inner.strip() and len(inner) <= TEXT_CHARACTERS else None
 
 
 def texts(value: object, name: str) -> list[str]:
     inner = value.get(name) if isinstance(value, Mapping) else None
-    return [item for item in inner if isinstance(item, str) and item] if isinstance(inner, list) else []
+    if not isinstance(inner, list):
+        return []
+    return [item for item in inner if isinstance(item, str) and 0 < len(item) <= TEXT_CHARACTERS]
+
+
+_DATE = re.compile(r"\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?", re.ASCII)
+_TIME = re.compile(r"T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})", re.ASCII)
+
+
+def date(value: object, name: str) -> str | None:
+    """The date or dateTime under `name`, possibly partial, as given; None where it is not in FHIR's form."""
+    said = text(value, name) or ""
+    day = _DATE.match(said)
+    if day is None or not (day.end() == len(said) or (day.end() == 10 and _TIME.fullmatch(said, 10))):
+        return None
+    return said
 
 
 def moment(value: object) -> int | None:
@@ -95,7 +112,9 @@ def number(value: object) -> str | None:
 def coding(concept: object) -> Fields | None:
     """The first coding of a CodeableConcept that has a code."""
     for candidate in each(concept, "coding"):
-        if code := text(candidate, "code"):
+        # FHIR allows no space in front, behind or twice in a code.
+        code = " ".join((text(candidate, "code") or "").split())
+        if 0 < len(code) <= CODE_CHARACTERS:
             return {
                 "system": text(candidate, "system") or "",
                 "code": code,
@@ -131,11 +150,15 @@ def quantity(value: object) -> Fields | None:
     return {"value": amount, "unit": unit or ucum, "code": ucum, "comparator": text(value, "comparator")}
 
 
+_CURRENCY = re.compile(r"[A-Z]{3}")
+
+
 def money(value: object) -> tuple[str | None, str | None]:
-    """(decimal text, currency)."""
+    """(decimal text, currency in ISO 4217)."""
     if not isinstance(value, dict):
         return None, None
-    return number(value.get("value")), text(value, "currency")
+    currency = text(value, "currency")
+    return number(value.get("value")), currency if currency and _CURRENCY.fullmatch(currency) else None
 
 
 def period(value: object) -> tuple[int | None, int | None]:
@@ -159,7 +182,7 @@ def when(resource: Mapping[str, Any], stem: str) -> str | None:
             return said
     for kind in ("Age", "Period", "Range"):
         if isinstance(held := resource.get(stem + kind), dict):
-            return write(held)
+            return text({"written": write(held)}, "written")
     return None
 
 
@@ -179,6 +202,8 @@ def value_of(element: Mapping[str, Any]) -> Fields:
         found["value_text"] = value
     if not any(found.values()) and not isinstance(value, str):
         found["value_text"] = write(value)
+    if len(found["value_text"] or "") > TEXT_CHARACTERS:
+        found["value_text"] = None
     return found
 
 

@@ -8,14 +8,13 @@ change back to an earlier content is a new one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
-from importlib import import_module
 from typing import Any, NamedTuple
 
 import zstandard
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from events.envelope import Epoch, Event, EventId, Payload, derive_id
+from events.payloads import MODELS
 from events.rules import Head
 from services.fhir.elements import Fields, earliest_named, member
 from services.fhir.exact_json import content_digest
@@ -182,17 +181,9 @@ def _origin(item: Item) -> Fields:
     }
 
 
-@cache
-def _model(name: str) -> type[BaseModel]:
-    family, _, model = name.partition(".")
-    found: type[BaseModel] = getattr(import_module(f"events.payloads.{family}"), model)
-    return found
-
-
 def validated(name: str, fields: Fields) -> Payload | None:
     """The payload of this event type; None where the content breaks its rules."""
     try:
-        payload: Payload = _model(name)(**fields).to_payload()  # type: ignore[attr-defined]  # generated models have it
+        return MODELS[f"id.rekam.{name}"](**fields).to_payload()
     except ValidationError:
         return None
-    return payload

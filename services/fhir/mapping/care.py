@@ -155,7 +155,7 @@ def immunization(resource: Resource, naming: Naming) -> Mapped:
         "status": text(resource, "status") or UNKNOWN,
         **elements.coded(resource.get("vaccineCode")),
         "lot_number": text(resource, "lotNumber"),
-        "expires_on": text(resource, "expirationDate"),
+        "expires_on": elements.date(resource, "expirationDate"),
         "dose_number": elements.number(number) or text(protocol, "doseNumberString"),
         "dose": elements.quantity(resource.get("doseQuantity")),
         "site": elements.coding(resource.get("site")),

@@ -28,7 +28,7 @@ def patient(resource: Resource, naming: Naming) -> Mapped:
     name = elements.official_name(resource)
     held = elements.identifiers(resource)
     nik = next((i["value"] for i in held if i["system"] == NIK_SYSTEM and is_nik(i["value"])), None)
-    died = text(resource, "deceasedDateTime")
+    died = elements.date(resource, "deceasedDateTime")
     fields = {
         "medical_record_number": None,
         "nik": nik,
@@ -36,10 +36,10 @@ def patient(resource: Resource, naming: Naming) -> Mapped:
         "name": elements.full_name(name) or UNNAMED,
         "given": elements.texts(name, "given"),
         "family": text(name, "family"),
-        "birth_date": text(resource, "birthDate"),
+        "birth_date": elements.date(resource, "birthDate"),
         "birth_place": _birth_place(resource),
         "sex": elements.sex(resource),
-        "deceased": died is not None or resource.get("deceasedBoolean") is True,
+        "deceased": "deceasedDateTime" in resource or resource.get("deceasedBoolean") is True,
         "death_date": died,
         "marital_status": elements.code(resource.get("maritalStatus")),
         "religion": elements.code(elements.extension(resource, _RELIGION).get("valueCodeableConcept")),
