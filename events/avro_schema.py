@@ -5,7 +5,7 @@ null and one type, or records. Each of its files defines one named type and refe
 composed schema holds each definition once, where it first occurs, as Avro wants it.
 
 A field may carry `"format"`, which Avro ignores and our readers, writers and payload models hold values to:
-key (part of a table's key), decimal (plain decimal text), nik, currency, date.
+key (part of a table's key), decimal (plain decimal text), code, nik, currency, date.
 """
 
 from __future__ import annotations
