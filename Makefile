@@ -19,7 +19,7 @@ test: setup ## every test that this machine can run; says which servers it found
 
 lint: setup ## style, types, import contracts, released schemas
 	@status=0; \
-	for check in 'ruff check' 'ruff format --check' 'mypy' 'lint-imports' 'python -m events.catalogue --check'; do \
+	for check in 'ruff check' 'ruff format --check' 'mypy' 'lint-imports --no-logo' 'python -m events.catalogue --check'; do \
 		echo "lint: $$check"; $(BIN)/$$check || status=1; \
 	done; exit $$status
 

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from deploy.native import kafka_broker, postgresql, s3_gateway, toxiproxy
@@ -79,12 +80,12 @@ def install(names: Sequence[str], say: Callable[[str], None]) -> bool:
     missing = [name for name in names if not is_installed(name)]
     packages = [name for name in missing if name in PACKAGES]
     tasks: list[tuple[str, Callable[[], None]]] = [
-        (name, lambda name=name: BUILDERS[name](cache_folder())) for name in missing if name in BUILDERS
+        (name, partial(BUILDERS[name], cache_folder())) for name in missing if name in BUILDERS
     ]
     if packages:
-        tasks.append((" and ".join(packages), lambda: _apt_get(packages)))
+        tasks.append((" and ".join(packages), partial(_apt_get, packages)))
     with ThreadPoolExecutor(max_workers=max(1, len(tasks))) as pool:
-        return all(list(pool.map(lambda task: _timed(*task, say), tasks)))
+        return all(list(pool.map(lambda task: _timed(task[0], task[1], say), tasks)))
 
 
 def _timed(name: str, task: Callable[[], None], say: Callable[[str], None]) -> bool:

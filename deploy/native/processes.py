@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
 READY_SECONDS = 90.0
 STOP_SECONDS = 10.0
@@ -236,7 +237,13 @@ def run(
     return text
 
 
-def _as_owner(owner: Owner | None) -> dict[str, object]:
+class _AsOwner(TypedDict, total=False):
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+def _as_owner(owner: Owner | None) -> _AsOwner:
     if owner is None or os.geteuid() != 0:
         return {}
     return {"user": owner.uid, "group": owner.gid, "extra_groups": []}

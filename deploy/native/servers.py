@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypedDict
 
 ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
@@ -32,6 +33,17 @@ from deploy.native.processes import Server, ServerError, end_process, is_running
 
 STATE = ROOT / ".cache" / "servers.json"
 SERVERS = ("kafka", "postgresql", "s3")
+
+
+class Entry(TypedDict):
+    """One server of a set, as the state file remembers it."""
+
+    name: str
+    pid: int
+    born: str
+    folder: str
+    stop_signal: int
+    environment: dict[str, str]
 
 
 def prepare(name: str) -> Server:
@@ -49,9 +61,14 @@ def prepare(name: str) -> Server:
 
 
 def start(names: Sequence[str], state: Path) -> int:
-    """Start a set of servers side by side; all or none."""
-    if any(is_running(entry["pid"], entry["born"]) for entry in _read(state)):
-        raise ServerError(f"{state} names servers that run", "stop them first, or give another --state")
+    """Start a set of servers side by side; all or none. A set that runs already is told again."""
+    running = [entry for entry in _read(state) if is_running(entry["pid"], entry["born"])]
+    if running and {*names} <= {entry["name"] for entry in running}:
+        _say("servers: started already")
+        _print_addresses(running)
+        return 0
+    if running:
+        raise ServerError(f"{state} names other servers that run", "stop them first, or give another --state")
     with ThreadPoolExecutor(max_workers=len(names)) as pool:
         outcomes = list(pool.map(_start_one, names))
     started = [outcome for outcome in outcomes if isinstance(outcome, Server)]
@@ -136,13 +153,14 @@ def _start_one(name: str) -> Server | ServerError:
     return server
 
 
-def _stop_one(entry: dict[str, object]) -> None:
-    end_process(entry["pid"], entry["born"], signal.Signals(entry["stop_signal"]))  # type: ignore[arg-type]
-    shutil.rmtree(str(entry["folder"]), ignore_errors=True)
+def _stop_one(entry: Entry) -> None:
+    end_process(entry["pid"], entry["born"], signal.Signals(entry["stop_signal"]))
+    shutil.rmtree(entry["folder"], ignore_errors=True)
 
 
-def _read(state: Path) -> list[dict]:
-    return json.loads(state.read_text()) if state.exists() else []
+def _read(state: Path) -> list[Entry]:
+    entries: list[Entry] = json.loads(state.read_text()) if state.exists() else []
+    return entries
 
 
 def _write(state: Path, servers: Sequence[Server]) -> None:
@@ -162,7 +180,7 @@ def _write(state: Path, servers: Sequence[Server]) -> None:
     state.write_text(json.dumps(entries, indent=1) + "\n")
 
 
-def _print_addresses(entries: Sequence[dict]) -> None:
+def _print_addresses(entries: Sequence[Entry]) -> None:
     for entry in entries:
         for name, value in entry["environment"].items():
             sys.stdout.write(f"export {name}={shlex.quote(value)}\n")

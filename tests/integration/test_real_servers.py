@@ -152,12 +152,15 @@ def test_a_set_of_servers_is_started_told_and_stopped(
     state = tmp_path / "set.json"
     chosen = ["--state", str(state)]
     assert servers.main(["start", "s3", *chosen]) == 0
-    told = dict(word.split("=", 1) for word in shlex.split(capsys.readouterr().out) if "=" in word)
+    addresses = capsys.readouterr().out
+    told = dict(word.split("=", 1) for word in shlex.split(addresses) if "=" in word)
     assert set(told) == {"REKAM_TEST_S3", "REKAM_TEST_S3_ACCESS", "REKAM_TEST_S3_SECRET"}
     (entry,) = json.loads(state.read_text())
     assert state.stat().st_mode & 0o077 == 0
-    assert servers.main(["start", "s3", *chosen]) == 1
-    assert "names servers that run" in capsys.readouterr().err
+    assert servers.main(["start", "s3", *chosen]) == 0
+    assert capsys.readouterr().out == addresses
+    assert servers.main(["start", "s3", "postgresql", *chosen]) == 1
+    assert "names other servers that run" in capsys.readouterr().err
     assert servers.main(["status", *chosen]) == 0
     assert servers.main(["stop", *chosen]) == 0
     assert not is_running(entry["pid"], entry["born"])
