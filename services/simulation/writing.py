@@ -15,12 +15,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
-from events.codec import Control, as_rewind, decode_control, encode_event
+from events.codec import encode_event
+from events.control import read_rewinds
 from events.envelope import Epoch, Event, derive_id, stream_name
 from events.errors import Refused
 from events.log import Entry, EventLog
-from events.position import ACCESS, CONTROL_PARTITION, EVENTS
-from events.rules import EMPTY, Effect, Head, Rewind
+from events.position import ACCESS, EVENTS
+from events.rules import EMPTY, Effect, Head
 from services.simulation import payloads_billing as make
 
 BATCH_EVENTS = 1_000
@@ -79,14 +80,7 @@ def write_simulation(
 def newest_epoch(log: EventLog) -> Epoch | None:
     """The epoch that a writer writes in who has read the whole control topic."""
     end = log.end()
-    rewinds: list[tuple[int, Rewind]] = []
-    for batch in log.read(CONTROL_PARTITION, log.start().control, end.control):
-        for record in batch:
-            control = decode_control(record.value or b"")
-            rewind = as_rewind(control) if isinstance(control, Control) else None
-            if rewind is not None:
-                rewinds.append((record.offset, rewind))
-    return Effect(rewinds, end).newest
+    return Effect(read_rewinds(log, end.control), end).newest
 
 
 def _batches(events: Iterable[Event], size: int) -> Iterator[list[Event]]:
