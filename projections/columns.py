@@ -176,6 +176,11 @@ def key_of(table: sa.Table) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
     return itemgetter(*indexes)
 
 
+def in_bytes(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A key as it sorts in every database: text by its UTF-8 bytes."""
+    return tuple(v.encode() if isinstance(v, str) else v for v in key)
+
+
 def keyed_table(
     metadata: sa.MetaData, name: str, key: Iterable[str], *columns: sa.Column[Any], comment: str | None = None
 ) -> sa.Table:

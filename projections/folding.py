@@ -14,7 +14,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from events.envelope import Event
-from projections.columns import key_columns, key_of
+from projections.columns import in_bytes, key_columns, key_of
 from projections.database import Database
 from projections.definition import Definition
 from projections.rows import Fold, Key, Row
@@ -46,6 +46,11 @@ class CompleteRows:
 
     def delete(self, table: sa.Table, key: Key) -> None:
         self.shelves[table].rows.pop((self.stream, *key), None)
+
+    def ordered(self, table: sa.Table) -> list[Row]:
+        """The rows of a table in key order, by bytes."""
+        rows = self.shelves[table].rows
+        return [rows[key] for key in sorted(rows, key=in_bytes)]
 
     def clear(self) -> None:
         for shelf in self.shelves.values():

@@ -28,6 +28,7 @@ from events.rules import EMPTY, Effect, Head, Rewind, Verdict
 from projections.database import Database
 from projections.folding import fold_onto
 from projections.judging import Homes, Read, Standing, kept_row, logged_at, sort_out, unreadable_row
+from projections.lease import LEASE_MICROS
 from projections.rewinding import changed_spans, refold, streams_in
 from projections.rows import Row
 from projections.store import IDENTITY, JournalRow, Tables, set_heads
@@ -119,7 +120,7 @@ class _Run:
         """One transaction after another; the position after each."""
         if self.hold or self.target != self.position:
             self.rewinds = self.tables.control()
-        if self.hold and self.target == self.position:
+        if self.hold and self.target == self.position and self._lease_ends_soon():
             with self._transaction(self.position):
                 pass
         for records in self.log.read(CONTROL_PARTITION, self.position.control, self.target.control):
@@ -147,6 +148,11 @@ class _Run:
             yield
             move_cursor(self.tables, self.position, after, self.identity)
         self.position = after
+
+    def _lease_ends_soon(self) -> bool:
+        held = self.tables.lease()
+        ours = held is not None and held.holder == self.tables.holder
+        return held is None or not ours or held.expires_at < self.clock() + LEASE_MICROS // 2
 
     def effect(self, position: Position) -> Effect:
         return Effect(self.rewinds, position)
