@@ -239,12 +239,17 @@ class _Run:
     def _decide(self, batch: Sequence[Item]) -> tuple[list[Decision], list[Entry]]:
         heads = self.standing.heads({item.stream for item in batch})
         contents = self.standing.held({item.key for item in batch})
+        # A file may hold several versions of a resource. Where they end with what the record holds, they were imported
+        # before: going through them again would be no news.
+        ends = {item.key: item.digest for item in batch}
+        settled = {key for key, held in contents.items() if held.digest == ends[key]}
         now = Circumstances(self.source, dict(ACTOR), self.epoch, self.correlation_id, self.clock())
         decisions: list[Decision] = []
         entries: list[Entry] = []
         for item in batch:
             held = contents.get(item.key)
-            decision = decide(item, heads.get(item.stream, EMPTY), held, now)
+            known = item.key in settled
+            decision = None if known else decide(item, heads.get(item.stream, EMPTY), held, now)
             if decision is None:
                 self.report.unchanged += 1
                 self._count(item, held is not None and held.mapped)
