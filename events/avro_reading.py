@@ -301,6 +301,17 @@ def compile_tuple_reader(schema: Schema, shape: type[tuple[Any, ...]]) -> Callab
     return _made(source)
 
 
+def compile_rows_reader(schema: Schema) -> Callable[[bytes, int], list[tuple[Any, ...]]]:
+    """(bytes, how many) -> that many records, which end where the bytes end, each as a tuple of its fields."""
+    source = _Source(names_of(schema))
+    source.add(0, "def read(b, number):", "    i = 0", "    rows = []", "    for _ in range(number):")
+    pairs = source.fields(schema, 2)
+    source.add(2, f"rows.append(({', '.join(var for _, var in pairs)},))")
+    source.add(1, "if i != len(b): malformed('does not end where its last record ends')", "return rows")
+    made: Callable[[bytes, int], Any] = _made(source)
+    return made
+
+
 def _made(source: _Source) -> Callable[[bytes, int], Any]:
     code = compile("\n".join(source.lines), "<reader compiled from a schema>", "exec")
     exec(code, source.constants)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from events.errors import ArchiveDiverged, BadConfiguration, Busy
 from replicator.archive_index import ArchiveIndex, open_archive
@@ -24,6 +24,17 @@ from replicator.stores import AlreadyThere, ArchiveStore
 __all__ = ["Archive", "ArchiveIndex", "open_archive"]
 
 _Entry = TypeVar("_Entry", bound=Entry)
+KeyOf: TypeAlias = Callable[[str, str], str]
+"""(digest of the stored bytes in hex, what encrypted objects' keys end in) -> key."""
+
+
+class Named(NamedTuple):
+    """A stored object: its key, its digests, and its stored bytes."""
+
+    key: str
+    stored: bytes
+    plain: bytes
+    size_bytes: int
 
 
 class Archive:
@@ -101,35 +112,26 @@ class Archive:
             )
 
     def add_sealed(
-        self, kind: str, key_of: Callable[[str, str], str], plain: bytes, parse: type[_Entry], **members: Any
+        self, kind: str, key_of: KeyOf, plain: bytes, parse: type[_Entry], **members: Any
     ) -> _Entry:
-        """Stores an object encrypted to the recipients. `key_of(digest of the stored bytes, suffix)` is its key."""
-        stored = self._recipients.seal(plain)
-        return self._add(kind, key_of, stored, plain, self._recipients.suffix, parse, members)
+        """Stores an object encrypted to the recipients, and gives its entry."""
+        return _entry(kind, self.store_sealed(key_of, plain), parse, members)
 
     def add_plain(
-        self, kind: str, key_of: Callable[[str, str], str], plain: bytes, parse: type[_Entry], **members: Any
+        self, kind: str, key_of: KeyOf, plain: bytes, parse: type[_Entry], **members: Any
     ) -> _Entry:
-        """Stores an object in the clear: it must hold no patient data."""
-        return self._add(kind, key_of, plain, plain, "", parse, members)
+        """Stores an object in the clear, and gives its entry: it must hold no patient data."""
+        return _entry(kind, self._store(key_of, plain, plain, ""), parse, members)
 
-    def _add(
-        self,
-        kind: str,
-        key_of: Callable[[str, str], str],
-        stored: bytes,
-        plain: bytes,
-        suffix: str,
-        parse: type[_Entry],
-        members: dict[str, Any],
-    ) -> _Entry:
+    def store_sealed(self, key_of: KeyOf, plain: bytes) -> Named:
+        """Stores an object encrypted to the recipients, which something else than an entry will name."""
+        return self._store(key_of, self._recipients.seal(plain), plain, self._recipients.suffix)
+
+    def _store(self, key_of: KeyOf, stored: bytes, plain: bytes, suffix: str) -> Named:
         digest = hashlib.sha256(stored)
         key = key_of(digest.hexdigest(), suffix)
         self.put(key, stored)
-        raw = entry_json(kind, key, digest.digest(), hashlib.sha256(plain).digest(), len(stored), **members)
-        entry = parse_entry(raw, "a new entry")
-        assert isinstance(entry, parse)
-        return entry
+        return Named(key, digest.digest(), hashlib.sha256(plain).digest(), len(stored))
 
     def put(self, key: str, data: bytes) -> None:
         """Stores bytes whose digest is in the key: that they are there already is as good."""
@@ -154,3 +156,9 @@ class Archive:
                     f"another shipper wrote checkpoint {manifest.n} first", "one shipper an archive is enough"
                 ) from None
         return Head(manifest.n, manifest, note, tree)
+
+
+def _entry(kind: str, named: Named, parse: type[_Entry], members: dict[str, Any]) -> _Entry:
+    entry = parse_entry(entry_json(kind, *named, **members), "a new entry")
+    assert isinstance(entry, parse)
+    return entry
