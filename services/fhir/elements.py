@@ -36,7 +36,7 @@ def member(value: object, name: str) -> Mapping[str, Any]:
 
 def each(value: object, name: str) -> list[dict[str, Any]]:
     """The objects of the list under `name`."""
-    inner = value.get(name) if isinstance(value, Mapping) else None
+    inner = value.get(name) if isinstance(value, dict) else None
     return [item for item in inner if isinstance(item, dict)] if isinstance(inner, list) else []
 
 
@@ -48,12 +48,12 @@ def first(value: object, name: str) -> Mapping[str, Any]:
 
 def text(value: object, name: str) -> str | None:
     """The text under `name`; None where it is blank, no text, or longer than a field may be."""
-    inner = value.get(name) if isinstance(value, Mapping) else None
+    inner = value.get(name) if isinstance(value, dict) else None
     return inner if isinstance(inner, str) and inner.strip() and len(inner) <= TEXT_CHARACTERS else None
 
 
 def texts(value: object, name: str) -> list[str]:
-    inner = value.get(name) if isinstance(value, Mapping) else None
+    inner = value.get(name) if isinstance(value, dict) else None
     if not isinstance(inner, list):
         return []
     return [item for item in inner if isinstance(item, str) and 0 < len(item) <= TEXT_CHARACTERS]

@@ -53,7 +53,12 @@ EXPECTED: dict[str, tuple[str, int | None, dict[str, Any]]] = {
     "AllergyIntolerance": (
         "care.AllergyRecorded",
         1_577_836_800_000_000,
-        {"categories": ["food", "medication"], "onset": "masa kecil", "criticality": "high", "encounter_id": None},
+        {
+            "categories": ["food", "medication"],
+            "onset": "masa kecil",
+            "criticality": "high",
+            "encounter_id": None,
+        },
     ),
     "Procedure": (
         "care.ProcedureRecorded",
@@ -118,7 +123,12 @@ EXPECTED: dict[str, tuple[str, int | None, dict[str, Any]]] = {
     "ExplanationOfBenefit": (
         "billing.ClaimAdjudicated",
         1_795_478_400_000_000,
-        {"claim_id": "cl1", "approved_amount": "120000", "paid_amount": "27.200000000000003", "currency": "IDR"},
+        {
+            "claim_id": "cl1",
+            "approved_amount": "120000",
+            "paid_amount": "27.200000000000003",
+            "currency": "IDR",
+        },
     ),
     "Organization": (
         "clinic.OrganisationRecorded",
