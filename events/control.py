@@ -1,0 +1,58 @@
+"""Reading the control topic, and looking times up on a live log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from events.codec import Control, as_rewind, decode_control, peek_epoch
+from events.envelope import Epoch
+from events.log import EventLog, LogReader
+from events.position import CONTROL_PARTITION, Partition, Position
+from events.rules import Rewind
+
+
+def read_control(reader: LogReader, start: int, stop: int) -> Iterator[tuple[int, Control]]:
+    """(offset, control record) of what is readable on control in [start, stop); foreign records are passed over."""
+    for batch in reader.read(CONTROL_PARTITION, start, stop):
+        for record in batch:
+            control = decode_control(record.value) if record.value is not None else None
+            if isinstance(control, Control):
+                yield record.offset, control
+
+
+def read_rewinds(reader: LogReader, stop: int) -> list[tuple[int, Rewind]]:
+    """(offset, rewind) of every rewind record before `stop`, in effect or not, in order."""
+    found = ((offset, as_rewind(control)) for offset, control in read_control(reader, 0, stop))
+    return [(offset, rewind) for offset, rewind in found if rewind is not None]
+
+
+class LiveTimes:
+    """A time index (effective.TimeIndex) over a log that stands, up to where it ended when this was made."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self._end = log.end()
+        self.control = read_rewinds(log, self._end.control)
+
+    def end(self) -> Position:
+        return self._end
+
+    def first_later(self, partition: Partition, start: int, stop: int, time: int) -> int | None:
+        return self._log.first_later(partition, start, stop, time)
+
+    def first_naming(
+        self, partition: Partition, start: int, stop: int, epochs: frozenset[Epoch]
+    ) -> int | None:
+        if start >= stop:
+            return None
+        for batch in self._log.read(partition, start, stop):
+            for record in batch:
+                if record.value is not None and peek_epoch(record.value) in epochs:
+                    return record.offset
+        return None
+
+    def rewinds(self) -> Mapping[Epoch, int]:
+        first: dict[Epoch, int] = {}
+        for offset, rewind in self.control:
+            first.setdefault(rewind.epoch, offset)
+        return first

@@ -1,0 +1,78 @@
+"""`rekam`: the command line. Each command is a thin shell over a function elsewhere; here is who calls what.
+
+Exit codes: 0 done; 1 the thing asked failed; 2 wrong usage or settings; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from events.errors import RekamError
+from services.cli import exchange, looking, recovering, running, setting_up
+from services.cli.output import complain, say
+
+app = typer.Typer(
+    name="rekam",
+    help="Clinic records as events: recorded once, shipped offsite, recovered to any moment.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 130 interrupted.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for part in (setting_up, exchange, running, recovering, looking):
+    part.register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rekam {version('rekam')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    home: Annotated[
+        Path | None, typer.Option(help="The home folder (else REKAM_HOME, else the current folder).")
+    ] = None,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    if home is not None:
+        os.environ["REKAM_HOME"] = str(home)  # one place to look, for this process and the workers it starts
+
+
+def main() -> None:
+    """The entry point: whatever a user can cause ends as one line and a hint, never as a traceback."""
+    try:
+        code = app(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = _interrupted()
+    except KeyboardInterrupt:
+        code = _interrupted()
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except RekamError as error:
+        complain(error)
+        code = error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has seen enough
+        code = 0
+    sys.exit(code or 0)
+
+
+def _interrupted() -> int:
+    say("interrupted: what was acknowledged is kept; the same command goes on from there")
+    return 130
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""`rekam recover`, `rekam points`: going back, and to which moments one can."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from events.errors import Refused
+from replicator.planning import RecoveryPlan, Target
+from services.cli.options import HomeOption, JsonOption, open_home
+from services.cli.output import print_json, say, show, show_table
+from services.home import Home
+from services.moments import parse_moment, show_millis, show_span
+from services.recovery.acting import Report, Request, act, prepare
+
+LATEST = "latest"
+
+
+def register(app: typer.Typer) -> None:
+    app.command("recover")(recover)
+    app.command("points")(points)
+
+
+def recover(
+    to: Annotated[str, typer.Option("--to", metavar="TIME|latest", help="A time (ISO 8601), or 'latest'.")],
+    home: HomeOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and change nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+    reason: Annotated[str, typer.Option(help="Why; kept on the log.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Bring log and tables to a moment: what is lost is rebuilt from the archive, what came later is set aside."""
+    place = open_home(home)
+    request = Request(
+        target=Target(None if to == LATEST else parse_moment(to, place.zone)),
+        actor={"id": getpass.getuser(), "role": "operator", "system": "cli"},
+        reason=reason,
+        workers=place.workers,
+    )
+    report = Report(started=place.clock())
+    view, plan = prepare(place, request, say, ship_first=not dry_run)
+    if dry_run:
+        _show_plan(place, plan, as_json)
+        return
+    if not yes:
+        _confirm(place, plan)
+    act(place, request, view, plan, report, say)
+    found = report_json(place, plan, report)
+    if as_json:
+        print_json(found)
+    else:
+        _show_report(place, plan, report, found)
+
+
+def _confirm(place: Home, plan: RecoveryPlan) -> None:
+    _show_plan(place, plan, as_json=False)
+    if not sys.stdin.isatty():
+        raise Refused("nobody is there to confirm", "look at --dry-run, then say --yes")
+    typer.confirm("Go on?", abort=True, err=True)
+
+
+def _show_plan(place: Home, plan: RecoveryPlan, as_json: bool) -> None:
+    if as_json:
+        print_json(plan_json(place, plan))
+        return
+    target = "the newest state" if plan.target.time is None else show_millis(plan.target.time, place.zone)
+    show(f"Target            {target} (inclusive)")
+    show(f"Recovery point    {', '.join(f'{p}={n}' for p, n in plan.position.items())}")
+    show(f"Log               {_log_words(plan)}")
+    show(f"Rewind            {_rewind_words(plan)}")
+    show(f"Tables            {_tables_words(plan)}")
+    show(f"To read           {plan.segments:,} segments, {plan.size_bytes:,} bytes, {plan.records:,} records")
+    show(f"Expected          {show_span(plan.expected_seconds)}")
+
+
+def _log_words(plan: RecoveryPlan) -> str:
+    if plan.restore_log is None:
+        return "stands"
+    return f"lost: {plan.restore_log.records():,} records are restored, as a new generation"
+
+
+def _rewind_words(plan: RecoveryPlan) -> str:
+    if not plan.rewind:
+        return "none: the history in effect is already the one wanted"
+    return f"one is appended; {plan.set_aside_records:,} records of events come after the recovery point"
+
+
+def _tables_words(plan: RecoveryPlan) -> str:
+    words = {"stand": "stand already", "follow": "follow the log", "rebuild": "are rebuilt and swapped in"}
+    return words[plan.tables] + (f", from snapshot {plan.snapshot} and the tail" if plan.snapshot else "")
+
+
+def plan_json(place: Home, plan: RecoveryPlan) -> dict[str, Any]:
+    time = plan.target.time
+    return {
+        "target": LATEST if time is None else show_millis(time, place.zone),
+        "position": plan.position.to_json(),
+        "restore_log": plan.restore_log is not None,
+        "rewind": plan.rewind,
+        "set_aside_records": plan.set_aside_records,
+        "tables": plan.tables,
+        "snapshot": plan.snapshot,
+        "segments": plan.segments,
+        "size_bytes": plan.size_bytes,
+        "records": plan.records,
+        "expected_seconds": plan.expected_seconds,
+    }
+
+
+def report_json(place: Home, plan: RecoveryPlan, report: Report) -> dict[str, Any]:
+    return {
+        **plan_json(place, plan),
+        "epoch": report.epoch.hex() if report.epoch else None,
+        "restored_records": report.restored_records,
+        "checkpoint": report.checkpoint,
+        "verified": report.verified,
+        "steps": report.steps,
+        "rto_seconds": report.rto_seconds,
+        "rpo_seconds": report.rpo_seconds,
+        "rpo": rpo_words(place, plan, report),
+    }
+
+
+def rpo_words(place: Home, plan: RecoveryPlan, report: Report) -> str:
+    """What is not there any more, in plain words."""
+    parts = []
+    if report.lost_after is not None:
+        parts.append(
+            f"the archive was complete up to {show_millis(report.lost_after, place.zone)}; "
+            f"what the lost log held after that is gone"
+        )
+    if plan.rewind and plan.target.time is not None:
+        parts.append(
+            f"everything up to {show_millis(plan.target.time, place.zone)} is there; "
+            f"{plan.set_aside_records:,} later records are set aside, and kept"
+        )
+    return "; ".join(parts) or "nothing was lost and nothing was set aside"
+
+
+def _show_report(place: Home, plan: RecoveryPlan, report: Report, found: dict[str, Any]) -> None:
+    show(f"Recovered in {show_span(report.rto_seconds)} (RTO actual).")
+    show(f"RPO actual: {found['rpo']}.")
+    show(f"Log: {_log_words(plan)}. Tables: {_tables_words(plan)}. Checkpoint {report.checkpoint} covers it.")
+    verified = report.verified
+    show(
+        f"Verified: {verified['journal']:,} events in the journal, {verified['applied']:,} in effect, "
+        f"{verified['streams']:,} streams."
+    )
+
+
+def points(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """The moments that can be restored, with every disk but the archive's lost."""
+    place = open_home(home)
+    archive = place.archive()
+    holdings = archive.holdings()
+    ranges = [] if holdings.range is None else [holdings.range]
+    found: dict[str, Any] = {
+        "ranges": [
+            {"from": show_millis(r.first, place.zone), "to": show_millis(r.last, place.zone)} for r in ranges
+        ],
+        "checkpoints": len(holdings.marks),
+        "snapshots": [
+            {"id": s.id, "rows": s.rows, "size_bytes": s.size_bytes, "position": s.position.to_json()}
+            for s in holdings.snapshots
+        ],
+        "segments": len(holdings.segments),
+        "size_bytes": sum(s.size_bytes for s in holdings.segments)
+        + sum(s.size_bytes for s in holdings.snapshots),
+    }
+    if as_json:
+        print_json(found)
+        return
+    if not ranges:
+        show(
+            "Nothing can be restored yet: the archive holds no checkpoint. Ship first: rekam replicate --once"
+        )
+    for span in found["ranges"]:
+        show(f"Any moment from {span['from']} to {span['to']} (both inclusive).")
+    show(
+        f"{found['checkpoints']:,} checkpoints, {found['segments']:,} segments, {found['size_bytes']:,} bytes."
+    )
+    if found["snapshots"]:
+        show_table(
+            ["snapshot", "rows", "bytes"],
+            ([s["id"], f"{s['rows']:,}", f"{s['size_bytes']:,}"] for s in found["snapshots"]),
+        )

@@ -1,0 +1,79 @@
+"""`rekam init`: a new clinic, or a new home for an archive that survived."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from events.errors import Refused
+from replicator.keys import write_key_file
+from services.cli.options import HomeOption, JsonOption, home_folder
+from services.cli.output import print_json, show
+from services.home import Home, Wanted, adopt_home, make_home
+from services.owner import FILE_NAME, SHEET_NAME, read_owner, sheet
+from services.places import archive_place
+from services.settings import ArchiveSettings
+
+
+def register(app: typer.Typer) -> None:
+    app.command("init")(init)
+
+
+def init(
+    home: HomeOption = None,
+    name: Annotated[str, typer.Option(help="The clinic's name.")] = "Clinic",
+    zone: Annotated[str, typer.Option(help="The clinic's time zone.")] = "Asia/Jakarta",
+    log: Annotated[str, typer.Option(help="sqlite:FILE or kafka://host:port/")] = "sqlite:log.db",
+    tables: Annotated[
+        str, typer.Option(help="sqlite:FILE or postgresql+psycopg://user@host/database")
+    ] = "sqlite:tables.db",
+    archive: Annotated[str, typer.Option(help="A folder, or s3://bucket/prefix")] = "archive",
+    endpoint: Annotated[str | None, typer.Option(help="The S3 server, where it is not AWS.")] = None,
+    from_archive: Annotated[
+        str | None, typer.Option("--from", metavar="ARCHIVE", help="Adopt this archive on an empty machine.")
+    ] = None,
+    identity: Annotated[
+        Path | None, typer.Option(help="With --from: the owner's file (owner.txt) that init once wrote.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a clinic's home: settings, keys, log, tables and archive; or adopt an archive that survived (--from)."""
+    folder = home_folder(home)
+    place = ArchiveSettings(
+        url=archive_place(from_archive or archive, folder, adopted=from_archive is not None)
+    )
+    place.endpoint = endpoint
+    wanted = Wanted(name=name, zone=zone, log=log, tables=tables, archive=place)
+    if from_archive is not None:
+        if identity is None:
+            raise Refused("--from needs --identity FILE", "the owner's file, see the printed sheet")
+        made = adopt_home(folder, wanted, identity)
+    elif identity is not None:
+        raise Refused("--identity goes with --from ARCHIVE", "to make a new clinic, leave it out")
+    else:
+        made = make_home(folder, wanted)
+    _tell(made, adopted=from_archive is not None, as_json=as_json)
+
+
+def _tell(made: Home, *, adopted: bool, as_json: bool) -> None:
+    owner = read_owner(made.keys / FILE_NAME)
+    text = sheet(owner, made.settings.clinic.name, made.settings.archive.url, made.keys)
+    if not (made.keys / SHEET_NAME).exists():
+        write_key_file(made.keys / SHEET_NAME, text)
+    if as_json:
+        print_json(
+            {
+                "home": str(made.path),
+                "clinic": owner.clinic_id,
+                "verification_key": owner.verification_key,
+                "recipient": owner.recipient,
+                "sheet": str(made.keys / SHEET_NAME),
+            }
+        )
+        return
+    show(text)
+    show(f"This sheet is {made.keys / SHEET_NAME}. The home folder is {made.path}.")
+    if adopted:
+        show("The archive is adopted. Bring log and tables back with: rekam recover --to latest")

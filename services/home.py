@@ -1,0 +1,243 @@
+"""The home folder: what `rekam init` makes, and the parts of the system as its rekam.toml names them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import tomlkit
+
+from events.clock import Clock, wall_millis
+from events.envelope import derive_id
+from events.errors import BadConfiguration, BadInput, Refused
+from events.log import EventLog, LogReader, LogRestorer
+from projections.store import Tables, open_tables
+from replicator.archive import Archive, ArchiveIndex, open_archive
+from replicator.encryption import Identity, new_identity
+from replicator.keys import SEED_BYTES, load_signing_key, write_key_file
+from replicator.note import Signer, Verifier
+from replicator.retrying import RetryingStore
+from replicator.shipper import Shipper
+from replicator.stores import ObjectStore
+from services import owner as owners
+from services.owner import Owner
+from services.places import log_restorer, object_store, open_log, tables_url
+from services.settings import FILE_NAME, ArchiveSettings, Settings, load_settings
+
+SIGNING_KEY = "signing.key"
+SEEN = Path("seen") / "newest.note"
+
+
+@dataclass(frozen=True)
+class Home:
+    """One clinic's home folder. Nothing is opened before it is asked for."""
+
+    path: Path
+    settings: Settings
+    clock: Clock = wall_millis
+
+    @classmethod
+    def open(cls, path: Path) -> Home:
+        """Raises BadConfiguration."""
+        return cls(path, load_settings(path))
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.settings.clinic.zone)
+
+    @property
+    def keys(self) -> Path:
+        return self.path / self.settings.keys.folder
+
+    @property
+    def workers(self) -> int:
+        """Processes that fold at once."""
+        return self.settings.recovery.workers or os.cpu_count() or 1
+
+    @property
+    def interval_seconds(self) -> float:
+        return self.settings.replicator.interval_seconds
+
+    @property
+    def snapshot_millis(self) -> int:
+        return round(self.settings.replicator.snapshot_hours * 3_600_000)
+
+    # -- the system's parts (services.system.System) ------------------------------------------------------------
+
+    def log(self) -> EventLog:
+        return open_log(self.settings.log.url, self.path)
+
+    def restorer(self) -> LogRestorer:
+        return log_restorer(self.settings.log.url, self.path)
+
+    def tables(self) -> Tables:
+        return open_tables(tables_url(self.settings.tables.url, self.path), create=True)
+
+    def store(self) -> ObjectStore:
+        return object_store(self.settings.archive, self.path)
+
+    def archive(self) -> ArchiveIndex:
+        store = RetryingStore(self.store())
+        return open_archive(store, self.identity(), self.seen(), [self.verifier()])
+
+    def writer(self) -> Archive:
+        return Archive.open(RetryingStore(self.store()), load_signing_key(self.keys / SIGNING_KEY))
+
+    def shipper(self, log: EventLog) -> Shipper:
+        size = self.settings.replicator.segment_bytes
+        return Shipper(log, self.writer(), segment_bytes=size, seen=self.seen() or b"", clock=self.clock)
+
+    def log_opener(self) -> Callable[[], LogReader]:
+        return partial(open_log, self.settings.log.url, self.path)
+
+    def archive_opener(self) -> Callable[[], LogReader]:
+        return partial(_open_archive_at, self.path)
+
+    # -- keys ---------------------------------------------------------------------------------------------------
+
+    def identity(self) -> Identity | None:
+        """What opens the archive, where this machine holds it."""
+        path = self.keys / owners.FILE_NAME
+        return Identity(owners.read_owner(path).identity) if path.exists() else None
+
+    def seen(self) -> bytes | None:
+        """The newest checkpoint's note that this home has seen: an archive that was rolled back shows by it."""
+        path = self.keys / SEEN
+        return path.read_bytes() if path.exists() else None
+
+    def remember(self, note: bytes) -> None:
+        """Keeps a newer note in place of the one seen before."""
+        path = self.keys / SEEN
+        path.parent.mkdir(exist_ok=True)
+        fresh = path.with_suffix(f".{secrets.token_hex(4)}")
+        fresh.write_bytes(note)
+        fresh.replace(path)
+
+    def verifier(self) -> Verifier:
+        """The trust anchor. Raises BadConfiguration."""
+        if not self.settings.keys.verification_key:
+            raise BadConfiguration(
+                f"{self.path / FILE_NAME}: keys.verification_key is empty", "copy it from the printed sheet"
+            )
+        return Verifier.parse(self.settings.keys.verification_key)
+
+
+def _open_archive_at(path: Path) -> ArchiveIndex:
+    return Home.open(path).archive()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a new home is to be."""
+
+    name: str
+    zone: str
+    log: str
+    tables: str
+    archive: ArchiveSettings
+
+
+def make_home(path: Path, wanted: Wanted) -> Home:
+    """A new clinic: folder, keys, settings, log, tables, archive. Raises Refused where one is there.
+
+    The settings are written last, so that an init which was stopped half-way is simply run again.
+    """
+    _refuse_taken(path)
+    keys = path / "keys"
+    owner = _owner(keys, new_clinic_id=secrets.token_hex(16))
+    settings = _settings(owner, wanted)
+    home = Home(path, settings)
+    _make_archive(home, owner)
+    open_log(settings.log.url, path, create=True).close()
+    home.tables().close()
+    _write_settings(path, settings)
+    return home
+
+
+def adopt_home(path: Path, wanted: Wanted, identity: Path) -> Home:
+    """A home for an archive that is there already, on an empty machine. Log and tables come back with `recover`."""
+    _refuse_taken(path)
+    owner = owners.read_owner(identity)
+    store = object_store(wanted.archive, path)
+    verifier = Verifier.parse(owner.verification_key)
+    index = open_archive(RetryingStore(store), Identity(owner.identity), None, [verifier])
+    _keep(path / "keys", owner)
+    settings = _settings(owner, wanted, name=index.config.clinic_name)
+    _write_settings(path, settings)
+    return Home(path, settings)
+
+
+def _refuse_taken(path: Path) -> None:
+    if (path / FILE_NAME).exists():
+        raise Refused(f"{path} holds a clinic already", "choose another folder with --home")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f"{path} cannot be made: {error.strerror}", "choose another folder with --home"
+        ) from None
+
+
+def new_owner(clinic_id: str) -> Owner:
+    signer = Signer(f"rekam/{clinic_id}", secrets.token_bytes(SEED_BYTES))
+    text, recipient = new_identity()
+    secret = next(line for line in text.splitlines() if not line.startswith("#"))
+    return Owner(clinic_id, secret, recipient, signer.secret_text(), str(signer.verifier))
+
+
+def _owner(keys: Path, new_clinic_id: str) -> Owner:
+    """The owner of an init that was stopped half-way, or a new one, kept before anything relies on it."""
+    if (keys / owners.FILE_NAME).exists():
+        owner = owners.read_owner(keys / owners.FILE_NAME)
+    else:
+        owner = new_owner(new_clinic_id)
+    _keep(keys, owner)
+    return owner
+
+
+def _keep(keys: Path, owner: Owner) -> None:
+    for name, text in ((owners.FILE_NAME, owners.owner_text(owner)), (SIGNING_KEY, owner.signing_key)):
+        if not (keys / name).exists():
+            write_key_file(keys / name, text)
+
+
+def _settings(owner: Owner, wanted: Wanted, name: str | None = None) -> Settings:
+    return Settings.model_validate(
+        {
+            "clinic": {"id": owner.clinic_id, "name": name or wanted.name, "zone": wanted.zone},
+            "log": {"url": wanted.log},
+            "tables": {"url": wanted.tables},
+            "archive": {**wanted.archive.model_dump(), "recipients": [owner.recipient]},
+            "keys": {"verification_key": owner.verification_key},
+        }
+    )
+
+
+def _make_archive(home: Home, owner: Owner) -> None:
+    clinic = home.settings.clinic
+    Archive.create(
+        object_store(home.settings.archive, home.path, create=True),
+        Signer.parse(owner.signing_key),
+        clinic_id=clinic.id,
+        clinic_name=clinic.name,
+        archive_id=derive_id("archive", clinic.id, home.settings.archive.url).hex(),
+        recipients=[owner.recipient],
+    )
+
+
+def _write_settings(path: Path, settings: Settings) -> None:
+    """rekam.toml with what differs from the defaults, each explained in docs/configuration.md."""
+    document = tomlkit.document()
+    document.add(tomlkit.comment("Rekam. Every setting is explained in docs/configuration.md."))
+    values = settings.model_dump(exclude_none=True)
+    for section in ("clinic", "log", "tables", "archive", "keys", "replicator"):
+        kept = {
+            key: value for key, value in values[section].items() if key not in ("access_key", "secret_key")
+        }
+        document.add(section, tomlkit.item(kept))
+    (path / FILE_NAME).write_text(tomlkit.dumps(document), encoding="utf-8")

@@ -1,0 +1,40 @@
+"""Keeping the tables at the log's end from a command, whether or not a projector runs beside it."""
+
+from __future__ import annotations
+
+import time
+
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_random
+
+from events.errors import Busy
+from events.log import EventLog
+from events.position import Position
+from projections.projector import project
+from projections.store import Tables
+
+PATIENCE_SECONDS = 60.0
+
+
+def catch_up(log: EventLog, tables: Tables) -> None:
+    """Brings the tables to the log's end as it is now."""
+    follow_to(log.end(), log, tables)
+
+
+def follow_to(position: Position, log: EventLog, tables: Tables) -> None:
+    """Returns once the tables cover `position`: projects, or waits for the projector that holds the lease."""
+    attempts = Retrying(
+        retry=retry_if_exception_type(Busy),
+        stop=stop_after_delay(PATIENCE_SECONDS),
+        wait=wait_random(0.005, 0.05),
+        sleep=time.sleep,
+    )
+    try:
+        for attempt in attempts:
+            with attempt:
+                if not tables.position().covers(position):
+                    project(log, tables)
+    except RetryError as error:
+        raise Busy(
+            "another projector holds the tables and does not move on",
+            "is it hung? stop it; its lease ends by itself within a minute",
+        ) from error

@@ -1,0 +1,216 @@
+"""Carrying a recovery out, step by step. Each step can be killed and is taken up by running the command again:
+
+* a log is restored beside nothing, and opens only when it is whole, its generation's rewind included;
+* the rewind is one record, appended once: run again, the plan finds the history already there;
+* tables are rebuilt beside the old ones and swapped in whole, or follow the log in transactions;
+* the checkpoint that covers the rewind is the end: only then has the recovery happened.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from projections.bulk import rebuild
+
+from events.codec import encode_control, rewound
+from events.control import read_rewinds
+from events.envelope import ID_BYTES, Epoch
+from events.errors import Busy
+from events.log import Entry as LogEntry
+from events.log import EventLog, Record, TimeType
+from events.partitioning import all_partitions
+from events.position import CONTROL, CONTROL_PARTITION, Position
+from events.rules import Effect, Rewind
+from replicator.planning import Holdings, RecoveryPlan, Target, plan_recovery, resolve
+from services.projecting import catch_up
+from services.recovery.looking import View, find_log, look
+from services.recovery.verifying import verify
+from services.replicating import ship
+from services.system import System
+
+MILLIS = 1000
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the operator asked for."""
+
+    target: Target
+    actor: dict[str, str]
+    reason: str
+    workers: int = 1
+
+
+@dataclass
+class Report:
+    """What a recovery did, and how long the clinic was without."""
+
+    started: int
+    """Milliseconds UTC."""
+    plan: RecoveryPlan | None = None
+    finished: int = 0
+    restored_records: int = 0
+    epoch: Epoch | None = None
+    checkpoint: int = 0
+    steps: dict[str, float] = field(default_factory=dict)
+    """step -> seconds."""
+    verified: dict[str, int] = field(default_factory=dict)
+    lost_after: int | None = None
+    """Where the log was lost: anything later than this (milliseconds UTC) may be gone."""
+
+    @property
+    def rto_seconds(self) -> float:
+        return (self.finished - self.started) / MILLIS
+
+    @property
+    def rpo_seconds(self) -> float | None:
+        """From the moment to which records are there again to the start of the recovery; None: nothing went back."""
+        plan = self.plan
+        if plan is not None and plan.rewind and plan.target.time is not None:
+            return (self.started - plan.target.time) / MILLIS
+        if self.lost_after is not None:
+            return max(0, self.started - self.lost_after) / MILLIS
+        return None
+
+
+Tell = Callable[[str], object]
+
+
+def prepare(system: System, request: Request, tell: Tell, *, ship_first: bool) -> tuple[View, RecoveryPlan]:
+    """Looks, ships the unshipped tail where the log stands (unless only planning), resolves and plans."""
+    log = find_log(system)
+    if log is None:
+        tell("The log is gone: it will be restored from the archive.")
+    elif ship_first:
+        tell("Shipping what the archive does not hold yet.")
+        ship(system, log, not_before=request.target.time)
+    view = look(system, log)
+    holdings = view.holdings
+    if log is not None and not ship_first:
+        holdings = _with_tail(holdings, system.clock())
+    position = resolve(request.target, holdings, view.times, system.clock())
+    if request.target.time is None:
+        position = view.end
+    return view, plan_recovery(request.target, position, holdings, view.situation)
+
+
+def _with_tail(holdings: Holdings, now: int) -> Holdings:
+    """For a plan alone: what would be shipped first can be restored too."""
+    span = holdings.range
+    return holdings if span is None else replace(holdings, range=replace(span, last=max(now, span.last)))
+
+
+def act(system: System, request: Request, view: View, plan: RecoveryPlan, report: Report, tell: Tell) -> None:
+    """Carries `plan` out and fills `report`. Raises whatever stopped it; the same command takes it up again."""
+    clock = _Stopwatch(system, report)
+    report.plan = plan
+    log = view.log
+    if plan.restore_log is not None:
+        tell(f"Restoring the log: {plan.restore_log.records():,} records.")
+        report.restored_records = restore_log(system, view, plan.restore_log, request)
+        report.lost_after = view.holdings.marks[-1].time
+        log = system.log()
+        clock.step("log")
+    assert log is not None
+    with closing(log):
+        if plan.rewind:
+            tell(
+                f"Appending the rewind; it sets {plan.set_aside_records:,} records aside, which stay as evidence."
+            )
+            report.epoch = append_rewind(system, log, plan.position, request)
+            clock.step("rewind")
+        bring_tables(system, log, view, plan, request.workers, tell)
+        clock.step("tables")
+        tell("Writing the checkpoint that covers the recovery.")
+        report.checkpoint = ship(system, log).checkpoint
+        clock.step("checkpoint")
+        with closing(system.tables()) as tables:
+            catch_up(log, tables)
+            report.verified = verify(log, tables)
+        clock.step("verification")
+    report.finished = system.clock()
+
+
+class _Stopwatch:
+    def __init__(self, system: System, report: Report) -> None:
+        self._clock, self._report, self._last = system.clock, report, system.clock()
+
+    def step(self, name: str) -> None:
+        now = self._clock()
+        self._report.steps[name] = (now - self._last) / MILLIS
+        self._last = now
+
+
+def restore_log(system: System, view: View, held: Position, request: Request) -> int:
+    """The log as archived up to `held`, and behind it the rewind that begins the new generation."""
+    counts: dict[str, int] = {}
+    for partition in held:
+        counts[partition.topic] = counts.get(partition.topic, 0) + 1
+    with closing(system.restorer()) as restorer:
+        stands = restorer.begin(counts, f"{view.archive.config.archive_id}/{view.archive.head.n}")
+        restored = 0
+        for partition in all_partitions(counts):  # control's last
+            for batch in view.archive.read(partition, stands[partition], held[partition]):
+                restorer.write(partition, batch)
+                restored += len(batch)
+        if stands.control <= held.control:
+            restorer.write(CONTROL_PARTITION, [_generation(system, view, held, request)])
+        restorer.finish()
+    return restored
+
+
+def _generation(system: System, view: View, held: Position, request: Request) -> Record:
+    after = Effect(view.situation.control, held).newest
+    value = _rewound(system, request, Rewind(secrets.token_bytes(ID_BYTES), after, held), "generation")
+    time = max(system.clock(), view.holdings.marks[-1].time)
+    return Record(held.control, time, TimeType.APPEND, None, (), value)
+
+
+def _rewound(
+    system: System, request: Request, rewind: Rewind, kind: Literal["recovery", "generation"]
+) -> bytes:
+    return encode_control(
+        rewound(
+            control_id=secrets.token_bytes(ID_BYTES),
+            recorded_at=system.clock() * MILLIS,
+            actor=request.actor,
+            rewind=rewind,
+            kind=kind,
+            target_time=request.target.time,
+            reason=request.reason,
+        )
+    )
+
+
+def append_rewind(system: System, log: EventLog, target: Position, request: Request) -> Epoch:
+    """Appends the rewind and reads it back. Raises Busy where another one was faster."""
+    rewind = Rewind(secrets.token_bytes(ID_BYTES), _newest(log), target)
+    log.append(CONTROL, [LogEntry(None, _rewound(system, request, rewind, "recovery"))])
+    if _newest(log) != rewind.epoch:
+        raise Busy(
+            "another recovery was begun at the same time and came first; this one has no effect",
+            "look at 'rekam status', then decide again",
+        )
+    return rewind.epoch
+
+
+def _newest(log: EventLog) -> Epoch | None:
+    end = log.end()
+    return Effect(read_rewinds(log, end.control), end).newest
+
+
+def bring_tables(
+    system: System, log: EventLog, view: View, plan: RecoveryPlan, workers: int, tell: Tell
+) -> None:
+    """The tables at the log's end: rebuilt in bulk, or by following."""
+    with closing(system.tables()) as tables:
+        if plan.tables == "rebuild":
+            end = log.end()
+            tell(f"Rebuilding the tables from {end.records():,} records.")
+            snapshot = view.archive.snapshot(plan.snapshot) if plan.snapshot else None
+            rebuild(system.log_opener(), end, tables, workers=workers, snapshot=snapshot)
+        catch_up(log, tables)

@@ -1,0 +1,91 @@
+"""Looking before acting: what the archive holds and what stands beside it, as a plan needs to know it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from events.control import LiveTimes
+from events.effective import TimeIndex, unseen
+from events.errors import LogMissing
+from events.log import EventLog
+from events.position import EVENTS, Position
+from events.rules import Effect, Rewind
+from projections.store import Tables
+from replicator.archive import ArchiveIndex
+from replicator.planning import Holdings, Situation
+from services.system import System
+
+
+@dataclass
+class View:
+    """What was found. The log and the archive are open; whoever looked closes them."""
+
+    archive: ArchiveIndex
+    log: EventLog | None
+    times: TimeIndex
+    """Over the log where it stands, else over the archive."""
+    holdings: Holdings
+    situation: Situation
+    end: Position
+    """The log's end, or the archive's where the log is lost."""
+
+
+def find_log(system: System) -> EventLog | None:
+    """None only where there is certainly no log; whatever does not answer is an error, not a loss."""
+    try:
+        return system.log()
+    except LogMissing:
+        return None
+
+
+def look(system: System, log: EventLog | None) -> View:
+    """Reads archive, log and tables; changes nothing."""
+    archive = system.archive()
+    holdings = archive.holdings()
+    if log is None:
+        times: TimeIndex = archive
+        end = archive.end()
+        control = archive.control
+    else:
+        live = LiveTimes(log)
+        times, end, control = live, live.end(), live.control
+    tables = _tables_position(system, log, end)
+    written = _written_since(times, holdings, control, end)
+    situation = Situation(end if log is not None else None, control, tables, written)
+    return View(archive, log, times, holdings, situation, end)
+
+
+def _tables_position(system: System, log: EventLog | None, end: Position) -> Position | None:
+    """Where the tables stand; None where they cannot go on with this log."""
+    if log is None:
+        return None
+    with closing(system.tables()) as tables:
+        return _standing(tables, log, end)
+
+
+def _standing(tables: Tables, log: EventLog, end: Position) -> Position | None:
+    position = tables.position()
+    known = tables.identity()
+    if known and dict(known) != dict(log.identity()):
+        return None
+    if not end.covers(position):
+        return None
+    # Tables that were just made count as lost where there is much to fold: the bulk path is faster.
+    return None if not position.records() and end.records() else position
+
+
+def _written_since(
+    times: TimeIndex, holdings: Holdings, control: Sequence[tuple[int, Rewind]], end: Position
+) -> bool:
+    """Whether any event names the newest epoch."""
+    newest = Effect(control, end).newest
+    if newest is None:
+        return False
+    offset = next(offset for offset, rewind in reversed(control) if rewind.epoch == newest)
+    start = unseen(holdings.marks, offset)
+    return any(
+        times.first_naming(p, start[p], stop, frozenset([newest])) is not None
+        for p, stop in end.of(EVENTS).items()
+    )

@@ -1,0 +1,135 @@
+"""Shipping and snapshots, as commands and recoveries ask for them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from replicator.snapshot import TableImage, write_snapshot
+
+from events.errors import Busy, Unavailable
+from events.log import EventLog
+from events.rules import Effect
+from projections.columns import kind_of
+from projections.store import Tables
+from projections.system_tables import STREAMS
+from replicator.entries import Entry
+from replicator.shipper import Shipped
+from services.projecting import catch_up
+from services.system import System
+
+MILLIS = 1000
+CLOCK_PATIENCE_SECONDS = 10.0
+"""How long a broker's clock may lag behind ours before a moment that is over by ours counts as out of reach."""
+RETRY_SECONDS = 2.0
+
+Tell = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one `replicate --once` did."""
+
+    shipped: Shipped
+    snapshot: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        shipped = self.shipped
+        return {
+            "checkpoint": shipped.checkpoint,
+            "complete_through": shipped.time,
+            "position": shipped.position.to_json(),
+            "segments": shipped.segments,
+            "records": shipped.records,
+            "size_bytes": shipped.size_bytes,
+            "snapshot": self.snapshot,
+        }
+
+
+def ship(
+    system: System, log: EventLog, *, entries: Sequence[Entry] = (), not_before: int | None = None
+) -> Shipped:
+    """Ships all there is and commits a checkpoint that names `entries`.
+
+    `not_before`: a time (milliseconds UTC) that is over by our clock and that the checkpoint must cover; the log's
+    clock may lag a little. Raises as Shipper.ship_once.
+    """
+    deadline = time.monotonic() + CLOCK_PATIENCE_SECONDS
+    while True:
+        shipped = system.shipper(log).ship_once(entries=entries)
+        system.remember(shipped.note)
+        reached = not_before is None or shipped.time >= min(not_before, system.clock())
+        if reached or time.monotonic() > deadline:
+            return shipped
+        entries = ()
+
+
+def take_snapshot(system: System, tables: Tables) -> Entry:
+    """The tables as they stand, into the archive; it counts once a checkpoint names it."""
+    with tables.reading():
+        position = tables.position()
+        links = Effect(tables.control(), position).links
+        return write_snapshot(system.writer(), position, links, _images(tables))
+
+
+def _images(tables: Tables) -> Iterator[TableImage]:
+    for table in (*tables.definition.tables, STREAMS):
+        columns = [(column.name, kind_of(column).value) for column in table.columns]
+        yield TableImage(table.name, columns, tables.all_rows(table))
+
+
+def replicate_once(system: System, *, snapshot: bool) -> Outcome:
+    """Ships everything, the tables' snapshot first where it is wanted."""
+    entries: list[Entry] = []
+    with closing(system.log()) as log:
+        if snapshot:
+            with closing(system.tables()) as tables:
+                catch_up(log, tables)
+                entries.append(take_snapshot(system, tables))
+        shipped = ship(system, log, entries=entries)
+    return Outcome(shipped, entries[0].raw["id"] if entries else None)
+
+
+def replicate_forever(system: System, stop: threading.Event, tell: Tell) -> None:
+    """Ships what is due every interval, and takes a snapshot when the newest is old.
+
+    What does not answer is tried again; lost data ends it, since it needs a person.
+    """
+    while not stop.is_set():
+        try:
+            with closing(system.log()) as log:
+                _replicate_while_answered(system, log, stop)
+        except (Unavailable, Busy) as error:
+            tell(f"replicating waits: {error}")
+            stop.wait(min(RETRY_SECONDS, system.interval_seconds))
+
+
+def _replicate_while_answered(system: System, log: EventLog, stop: threading.Event) -> None:
+    shipper = system.shipper(log)
+    snapshot_due = _next_snapshot(system)
+    while not stop.is_set():
+        entries: list[Entry] = []
+        if system.clock() >= snapshot_due:
+            entries.append(_snapshot_now(system, log))
+            snapshot_due = system.clock() + system.snapshot_millis
+        if entries or shipper.due():
+            system.remember(shipper.ship_once(entries).note)
+        stop.wait(system.interval_seconds)
+
+
+def _snapshot_now(system: System, log: EventLog) -> Entry:
+    with closing(system.tables()) as tables:
+        catch_up(log, tables)
+        return take_snapshot(system, tables)
+
+
+def _next_snapshot(system: System) -> int:
+    """When the next one is due: counted from the checkpoint that named the newest."""
+    archive = system.archive()
+    newest = max((s.position for s in archive.holdings().snapshots), key=lambda p: p.records(), default=None)
+    taken = next((m.time for m in archive.marks if newest is not None and m.position.covers(newest)), None)
+    return system.clock() if taken is None else taken + system.snapshot_millis

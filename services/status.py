@@ -1,0 +1,195 @@
+"""How a system stands, in plain words: what is behind, what is odd, what is wrong.
+
+Red is what loses or hides data if nobody acts; yellow is what a person should look at; green is the rest.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from events.control import read_rewinds
+from events.errors import LogMissing, LostData, Refused, Unavailable
+from events.log import EventLog
+from events.position import Position
+from events.rules import Effect, Verdict
+from projections.store import Tables
+from replicator.archive import ArchiveIndex
+from services.moments import show_millis, show_span
+from services.system import System
+
+MILLIS = 1000
+
+
+class Colour(StrEnum):
+    GREEN = "green"
+    YELLOW = "yellow"
+    RED = "red"
+
+
+@dataclass
+class Status:
+    """What was found. `None` where it could not be asked."""
+
+    now: int
+    findings: list[tuple[Colour, str]] = field(default_factory=list)
+    log_end: Position | None = None
+    rewinds: int | None = None
+    tables_position: Position | None = None
+    behind_records: int | None = None
+    verdicts: dict[str, int] = field(default_factory=dict)
+    unreadable: int | None = None
+    checkpoint: int | None = None
+    complete_through: int | None = None
+    unshipped_records: int | None = None
+    unshipped_seconds: float | None = None
+    """The age of the oldest record that the archive does not hold."""
+
+    @property
+    def colour(self) -> Colour:
+        found = {colour for colour, _ in self.findings}
+        return next((c for c in (Colour.RED, Colour.YELLOW) if c in found), Colour.GREEN)
+
+    @property
+    def well(self) -> bool:
+        return self.colour is not Colour.RED
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "status": self.colour.value,
+            "findings": [{"status": colour.value, "text": text} for colour, text in self.findings],
+            "log": None if self.log_end is None else self.log_end.to_json(),
+            "rewinds": self.rewinds,
+            "tables": None if self.tables_position is None else self.tables_position.to_json(),
+            "behind_records": self.behind_records,
+            "verdicts": self.verdicts,
+            "unreadable": self.unreadable,
+            "checkpoint": self.checkpoint,
+            "complete_through": self.complete_through,
+            "unshipped_records": self.unshipped_records,
+            "unshipped_seconds": self.unshipped_seconds,
+        }
+
+    def in_words(self, zone: ZoneInfo) -> list[str]:
+        lines = [f"Status: {self.colour.value}"]
+        if self.log_end is not None:
+            lines.append(f"Log: {self.log_end.records():,} records, {self.rewinds:,} rewinds in effect.")
+        if self.tables_position is not None:
+            lines.append(f"Tables: {self.behind_records or 0:,} records behind the log.")
+        odd = {name: n for name, n in self.verdicts.items() if name != Verdict.APPLIED}
+        lines.append(
+            f"Events in effect: {self.verdicts.get(Verdict.APPLIED, 0):,}; without effect: {odd or 'none'}."
+        )
+        if self.complete_through is not None:
+            lines.append(
+                f"Archive: checkpoint {self.checkpoint}, complete to {show_millis(self.complete_through, zone)}."
+            )
+        if self.unshipped_records:
+            age = show_span(self.unshipped_seconds or 0)
+            lines.append(f"Not shipped yet: {self.unshipped_records:,} records, the oldest {age} old.")
+        lines.extend(f"{colour.value}: {text}" for colour, text in self.findings)
+        return lines
+
+
+def status_of(system: System) -> Status:
+    """Asks log, tables and archive, each by itself, so that one that is down hides none of the others."""
+    status = Status(system.clock())
+    log = _log(system, status)
+    archive = _archive(system, status)
+    try:
+        _tables(system, status, log)
+        if log is not None:
+            _unshipped(status, log, archive)
+    finally:
+        if log is not None:
+            log.close()
+    return status
+
+
+def _log(system: System, status: Status) -> EventLog | None:
+    try:
+        log = system.log()
+    except LogMissing as error:
+        status.findings.append(
+            (Colour.RED, f"{error.message}: bring it back with 'rekam recover --to latest'")
+        )
+        return None
+    except (Unavailable, LostData, Refused) as error:
+        status.findings.append((Colour.RED, str(error)))
+        return None
+    end = log.end()
+    status.log_end = end
+    status.rewinds = len(Effect(read_rewinds(log, end.control), end).links) - 1
+    return log
+
+
+def _archive(system: System, status: Status) -> ArchiveIndex | None:
+    try:
+        archive = system.archive()
+    except (Unavailable, LostData, Refused) as error:
+        status.findings.append((Colour.RED, f"archive: {error}"))
+        return None
+    if not archive.marks:
+        status.findings.append(
+            (Colour.YELLOW, "the archive holds no checkpoint: nothing could be recovered yet")
+        )
+        return archive
+    status.checkpoint = archive.head.n
+    status.complete_through = archive.marks[-1].time
+    return archive
+
+
+def _tables(system: System, status: Status, log: EventLog | None) -> None:
+    try:
+        tables = system.tables()
+    except (Unavailable, LostData, Refused) as error:
+        status.findings.append((Colour.RED, f"tables: {error}"))
+        return
+    with closing(tables):
+        _look_into(tables, status, log)
+
+
+def _look_into(tables: Tables, status: Status, log: EventLog | None) -> None:
+    with tables.reading():
+        status.tables_position = tables.position()
+        counted = tables.database.fetch("SELECT verdict, count(*) FROM journal GROUP BY verdict")
+        status.verdicts = {str(verdict): int(number) for verdict, number in counted}
+        status.unreadable = int(tables.database.fetch("SELECT count(*) FROM unreadable")[0][0])
+    if status.log_end is not None:
+        status.behind_records = status.log_end.records() - status.tables_position.records()
+        if not status.log_end.covers(status.tables_position):
+            status.findings.append(
+                (Colour.RED, "the tables stand beyond the log: run 'rekam recover --to latest'")
+            )
+    if status.verdicts.get(Verdict.UNKNOWN_EPOCH):
+        status.findings.append(
+            (
+                Colour.RED,
+                "events name an epoch that no rewind bears: a control record is missing, or a writer is broken",
+            )
+        )
+    if status.verdicts.get(Verdict.AHEAD):
+        status.findings.append(
+            (Colour.YELLOW, "events stand ahead of their stream: one before them is missing")
+        )
+    if status.unreadable:
+        status.findings.append(
+            (Colour.YELLOW, f"{status.unreadable:,} records on the log are no event of ours")
+        )
+
+
+def _unshipped(status: Status, log: EventLog, archive: ArchiveIndex | None) -> None:
+    if archive is None or status.log_end is None:
+        return
+    held = archive.end() if archive.marks else Position()
+    status.unshipped_records = sum(max(0, n - held[p]) for p, n in status.log_end.items())
+    oldest = None
+    for partition, stop in status.log_end.items():
+        if held[partition] < stop:
+            record = next(iter(log.read(partition, held[partition], held[partition] + 1)))[0]
+            oldest = record.time if oldest is None else min(oldest, record.time)
+    if oldest is not None:
+        status.unshipped_seconds = max(0, status.now - oldest) / MILLIS

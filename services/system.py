@@ -1,0 +1,66 @@
+"""The parts of one clinic's system, as whoever runs them sees them: where log, tables and archive are.
+
+`home.Home` finds them in rekam.toml; tests make them in memory. Opening is cheap enough to be done for each command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from events.clock import Clock
+from events.log import EventLog, LogReader, LogRestorer
+from projections.store import Tables
+from replicator.archive import Archive, ArchiveIndex
+from replicator.shipper import Shipper
+
+
+class System(Protocol):
+    """Everything that a recovery needs of a clinic."""
+
+    @property
+    def clock(self) -> Clock:
+        """Gives milliseconds UTC."""
+        ...
+
+    @property
+    def interval_seconds(self) -> float:
+        """How often the log is shipped."""
+        ...
+
+    @property
+    def snapshot_millis(self) -> int:
+        """How old the newest snapshot may become."""
+        ...
+
+    def log(self) -> EventLog:
+        """The log that stands. Raises LogMissing where there is none, LogUnavailable where nobody answers."""
+        ...
+
+    def restorer(self) -> LogRestorer: ...
+
+    def tables(self) -> Tables:
+        """The tables, made empty where there are none."""
+        ...
+
+    def archive(self) -> ArchiveIndex:
+        """The archive, verified up to its newest checkpoint."""
+        ...
+
+    def writer(self) -> Archive:
+        """The archive's writing side, for snapshots."""
+        ...
+
+    def shipper(self, log: EventLog) -> Shipper: ...
+
+    def remember(self, note: bytes) -> None:
+        """Keeps the newest checkpoint's note outside the archive."""
+        ...
+
+    def log_opener(self) -> Callable[[], LogReader]:
+        """Opens the log for reading; can be handed to another process."""
+        ...
+
+    def archive_opener(self) -> Callable[[], LogReader]:
+        """Opens the archive for reading; can be handed to another process."""
+        ...

@@ -1,0 +1,44 @@
+"""From a moment to a position, with whatever is at hand: the archive's checkpoints make it final, the log knows the
+newest part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from events.control import LiveTimes
+from events.effective import Mark, cut
+from events.errors import LostData, Refused, Unavailable
+from events.log import EventLog
+from events.position import Position
+from events.rules import Rewind
+from replicator.planning import instant
+from services.system import System
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A time resolved for reading."""
+
+    position: Position
+    control: Sequence[tuple[int, Rewind]]
+    final: bool
+    """Whether a checkpoint covers it: then no late record can change what it means."""
+
+
+def resolve_for_reading(system: System, log: EventLog, time: int) -> Moment:
+    """The position at `time`, on the log at hand. Raises Refused for a time after now."""
+    now = system.clock()
+    if time > now:
+        raise Refused(f"{instant(time)} is after now ({instant(now)})", "name a moment that is over")
+    marks = _marks(system)
+    times = LiveTimes(log)
+    return Moment(cut(time, marks, times), times.control, final=bool(marks) and marks[-1].time >= time)
+
+
+def _marks(system: System) -> Sequence[Mark]:
+    """The archive's checkpoints; none where it cannot be read: then the answer is not final, and says so."""
+    try:
+        return system.archive().marks
+    except (Unavailable, LostData, Refused):
+        return ()

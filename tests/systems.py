@@ -1,0 +1,104 @@
+"""Whole systems for tests: a log, tables, an archive, each in memory or on the disk, under one clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from events.log import EventLog, LogReader, LogRestorer
+from events.memory_log import MemoryPlace, MemoryRestorer
+from projections.store import Tables, open_tables
+from replicator.archive import Archive, ArchiveIndex, open_archive
+from replicator.encryption import Identity, new_identity
+from replicator.memory_store import MemoryStore
+from replicator.note import Signer
+from replicator.shipper import Shipper
+from replicator.stores import ObjectStore
+
+CLINIC = "c" * 32
+START = 1_700_000_000_000
+
+
+@dataclass
+class HandClock:
+    """Milliseconds that only a test moves."""
+
+    now: int = START
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@dataclass
+class TestSystem:
+    """services.system.System over a log in memory, an object store, and tables in a file or at a URL."""
+
+    __test__ = False  # not a class of tests
+
+    tables_at: str
+    clock: HandClock = field(default_factory=HandClock)
+    store: ObjectStore = field(default_factory=MemoryStore)
+    counts: dict[str, int] | None = None
+
+    def __post_init__(self) -> None:
+        self.seen: bytes | None = None
+        text, recipient = new_identity()
+        self.identity = Identity(text)
+        self.signer = Signer(f"rekam/{CLINIC}", bytes(range(32)))
+        self.place = MemoryPlace(self.clock)
+        self.place.open(self.counts, create=True)
+        Archive.create(
+            self.store,
+            self.signer,
+            clinic_id=CLINIC,
+            clinic_name="Test",
+            archive_id="a" * 32,
+            recipients=[recipient],
+        )
+
+    def log(self) -> EventLog:
+        return self.place.open()
+
+    def restorer(self) -> LogRestorer:
+        return MemoryRestorer(self.place)
+
+    def tables(self) -> Tables:
+        return open_tables(self.tables_at, create=True)
+
+    def archive(self) -> ArchiveIndex:
+        return open_archive(self.store, self.identity, self.seen, [self.signer.verifier])
+
+    @property
+    def interval_seconds(self) -> float:
+        return 1.0
+
+    @property
+    def snapshot_millis(self) -> int:
+        return 3_600_000
+
+    def remember(self, note: bytes) -> None:
+        self.seen = note
+
+    def writer(self) -> Archive:
+        return Archive.open(self.store, self.signer)
+
+    def shipper(self, log: EventLog) -> Shipper:
+        return Shipper(log, self.writer(), segment_bytes=2_000, clock=self.clock)
+
+    def log_opener(self) -> Callable[[], LogReader]:
+        return self.log
+
+    def archive_opener(self) -> Callable[[], LogReader]:
+        return self.archive
+
+    # -- what disasters do -------------------------------------------------------------------------------------
+
+    def lose_log(self) -> None:
+        self.place.log = None
+
+    def lose_tables(self) -> None:
+        """Only for tables in a file."""
+        path = Path(self.tables_at.removeprefix("sqlite:"))
+        for lost in path.parent.glob(path.name + "*"):
+            lost.unlink()
