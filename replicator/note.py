@@ -181,7 +181,9 @@ def _check_name(name: str) -> None:
 
 
 def _decode64(text: str) -> bytes | None:
+    """None unless `text` is the one way to write its bytes (unused bits may hide a change)."""
     try:
-        return base64.b64decode(text, validate=True)
+        raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return None
+    return raw if base64.b64encode(raw).decode() == text else None

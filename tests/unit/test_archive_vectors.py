@@ -1,0 +1,80 @@
+"""The test vectors of docs/archive-format.md, made by a program that shares no code with us, hold for our code."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from events.log import Record
+from replicator import merkle
+from replicator.config import parse_config
+from replicator.manifest import advance, first_head, parse_manifest, resume
+from replicator.note import Signer, TreeHead, Verifier, head_text, open_note, parse_head, sign_note
+from replicator.segment import encode_records, sync_marker
+from tests import archive_vectors
+
+FILE = Path(__file__).parent.parent / "data" / "archive-vectors.json"
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    return json.loads(FILE.read_text("utf-8"))
+
+
+def as_record(of):
+    headers = tuple((name, None if value is None else bytes.fromhex(value)) for name, value in of["headers"])
+    key, value = (None if of[name] is None else bytes.fromhex(of[name]) for name in ("key", "value"))
+    return Record(of["offset"], of["time"], of["time_type"], key, headers, value)
+
+
+def test_the_file_is_what_the_program_makes():
+    assert FILE.read_text("utf-8") == archive_vectors.text()
+
+
+def test_record_bytes(vectors):
+    for vector in vectors["records"]:
+        assert encode_records([as_record(vector["record"])])[0].hex() == vector["bytes"]
+
+
+def test_a_segments_root_and_sync_marker(vectors):
+    records = [as_record(v["record"]) for v in vectors["records"][:-1]]
+    root = merkle.root([merkle.leaf_hash(r) for r in encode_records(records)])
+    assert root.hex() == vectors["record_root"]
+    assert sync_marker(root).hex() == vectors["sync_marker"]
+
+
+def test_keys(vectors):
+    signer = Signer("rekam/00112233445566778899aabbccddeeff", bytes.fromhex(vectors["signing_seed"]))
+    assert str(signer.verifier) == vectors["verifier"]
+
+
+def test_the_archive_as_a_reader_walks_it(vectors):
+    config = parse_config(vectors["archive.json"].encode())
+    assert config.to_bytes().decode() == vectors["archive.json"]
+    verifier = Verifier.parse(vectors["verifier"])
+    head = first_head(vectors["archive.json"].encode())
+    for manifest, note in zip(vectors["manifests"], vectors["notes"], strict=True):
+        signed = parse_head(open_note(note.encode(), [verifier]))
+        assert signed.origin == config.origin
+        head = advance(head, manifest.encode(), note.encode(), signed)
+        assert head == resume(manifest.encode(), note.encode(), signed, head.n)
+    assert head.n == 2
+    assert head.tree.size == len(vectors["leaves"])
+    assert head.tree.root().hex() == vectors["roots"][-1]
+
+
+def test_manifests_and_notes_as_a_writer_makes_them(vectors):
+    signer = Signer.parse(Signer(f"rekam/{archive_vectors.CLINIC}", archive_vectors.SEED).secret_text())
+    for manifest, note in zip(vectors["manifests"], vectors["notes"], strict=True):
+        parsed = parse_manifest(manifest.encode(), "vector")
+        assert parsed.to_bytes().decode() == manifest
+        signed = parse_head(open_note(note.encode(), [signer.verifier]))
+        assert sign_note(head_text(TreeHead(*signed)), [signer]).decode() == note
+
+
+def test_the_tree(vectors):
+    frontier = merkle.Frontier()
+    assert frontier.root().hex() == vectors["roots"][0]
+    for n, leaf in enumerate(vectors["leaves"], 1):
+        frontier.append(merkle.leaf_hash(leaf.encode()))
+        assert frontier.root().hex() == vectors["roots"][n]
