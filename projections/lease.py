@@ -14,9 +14,12 @@ from typing import NamedTuple
 
 from events.errors import Busy
 
-LEASE_MICROS = 10_000_000
-"""How long a lease holds without being renewed."""
 PROJECTOR = "projector"
+REBUILD = "rebuild"
+LEASE_MICROS = 10_000_000
+"""How long the projector's lease holds without being renewed."""
+TERM_MICROS = {PROJECTOR: LEASE_MICROS, REBUILD: 30 * 60 * 1_000_000}
+"""A rebuild renews its lease between its steps, of which the longest is making indexes."""
 
 
 class Lease(NamedTuple):
@@ -45,12 +48,12 @@ def is_gone(holder: str) -> bool:
     return False
 
 
-def taken(held: Lease | None, holder: str, now: int) -> Lease:
-    """The lease as `holder` may take or renew it at `now`. Raises Busy where somebody else holds it."""
+def taken(name: str, held: Lease | None, holder: str, now: int) -> Lease:
+    """The lease `name` as `holder` may take or renew it at `now`. Raises Busy where somebody else holds it."""
     if held is not None and held.holder != holder and held.expires_at > now and not is_gone(held.holder):
         left = (held.expires_at - now) / 1_000_000
         raise Busy(
-            f"another projector ({held.holder}) holds the tables for {left:.0f} s more",
+            f"another {name} ({held.holder}) holds the tables for {left:.0f} s more",
             "let it go on, or stop it first",
         )
-    return Lease(holder, now + LEASE_MICROS)
+    return Lease(holder, now + TERM_MICROS[name])

@@ -37,7 +37,7 @@ SILENCE_MILLISECONDS = 30_000
 ROWS_AT_ONCE = 2000
 MAKING = 7_296_500_101
 """The advisory lock under which tables are made."""
-DIALECT: Dialect = postgresql.dialect()
+DIALECT: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
 ARRAYS = {
     Kind.TEXT: "text[]",
     Kind.ID: "uuid[]",
@@ -63,7 +63,8 @@ class _InstantLoader(Loader):
 
 class _DecimalLoader(NumericBinaryLoader):
     def load(self, data: Buffer) -> Any:
-        return f"{super().load(data):f}"  # type: ignore[no-untyped-call]  # psycopg leaves it untyped
+        number = super().load(data)
+        return f"{number:f}"
 
 
 def connection_settings(url: str) -> tuple[str, str]:

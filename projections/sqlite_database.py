@@ -5,9 +5,11 @@ A commit is durable when it returns (synchronous=FULL). A writer waits for anoth
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ PAGE_BYTES = 8192
 """Fixed: a fresh file is copied page by page over a live one, whose pages must be as large."""
 CACHE_KIBIBYTES = 64 * 1024
 ROWS_AT_ONCE = 2000
+LIVE_PRAGMAS = ("journal_mode = WAL", "synchronous = FULL")
+FRESH_PRAGMAS = ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE")
 DIALECT: Dialect = sqlite.dialect()
 
 
@@ -72,18 +76,31 @@ def _typed(rows: list[Row], table: sa.Table) -> list[Row]:
 class SqliteDatabase:
     """See database.Database."""
 
-    def __init__(self, path: Path) -> None:
-        """Opens the file, which must exist or whose folder must."""
+    def __init__(self, path: Path, *, fresh: bool = False) -> None:
+        """Opens the file, which must exist or whose folder must. `fresh`: nobody else knows it, fast, not durable."""
         self.path = path
+        self._fresh = fresh
+        self._guard = None if fresh else _Guard(path)
+        try:
+            self._connect()
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _connect(self) -> None:
         with self._translated():
-            self.connection = connect(path)
+            self.connection = connect(self.path)
         try:
             with self._translated():
-                self.connection.execute("PRAGMA journal_mode = WAL")
-                self.connection.execute("PRAGMA synchronous = FULL")
+                for pragma in FRESH_PRAGMAS if self._fresh else LIVE_PRAGMAS:
+                    self.connection.execute(f"PRAGMA {pragma}")
         except RekamError:
             self.connection.close()
             raise
+
+    def _let_go(self) -> None:
+        if self._guard is not None:
+            self._guard.close()
 
     @property
     def dialect(self) -> Dialect:
@@ -183,6 +200,64 @@ class SqliteDatabase:
     def identifier(self, value: bytes) -> bytes:
         return value
 
+    def exchange(self, fresh: Path) -> None:
+        """Puts a complete file in this one's place, at once: who reads sees all of the old or all of the new.
+
+        Nobody else has this file open: it is renamed. Else it is copied over, page by page in one transaction, since
+        a file must not be renamed under a connection (its -wal belongs to the name).
+        """
+        with fresh.open("rb") as file:
+            os.fsync(file.fileno())
+        if not self._renamed(fresh):
+            with self._translated(), closing(connect(fresh)) as source:
+                source.backup(self.connection)
+            fresh.unlink()
+
+    def _renamed(self, fresh: Path) -> bool:
+        if self._guard is None or not self._guard.alone():
+            return False
+        try:
+            self.connection.close()
+            if any(self.path.with_name(self.path.name + end).exists() for end in ("-wal", "-journal")):
+                return False  # a program that is not ours has it open
+            fresh.replace(self.path)
+            _fsync_folder(self.path.parent)
+            return True
+        finally:
+            self._connect()
+            self._guard.share()
+
     def close(self) -> None:
         with self._translated():
             self.connection.close()
+        self._let_go()
+
+
+class _Guard:
+    """A lock beside the file that whoever of ours has it open shares; who is alone may rename it."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.with_name(path.name + ".lock").open("ab")
+        self.share()
+
+    def share(self) -> None:
+        fcntl.flock(self._file, fcntl.LOCK_SH)
+
+    def alone(self) -> bool:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.share()  # a failed change of a lock may have let it go
+            return False
+        return True
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -119,23 +119,23 @@ class Tables:
 
     # -- who projects ----------------------------------------------------------------------------------------
 
-    def lease(self) -> Lease | None:
-        return next((Lease(row[1], row[2]) for row in self.database.select(LEASE)), None)
+    def lease(self, name: str = PROJECTOR) -> Lease | None:
+        rows = self.database.select(LEASE, "WHERE name = ?", (name,))
+        return next((Lease(row[1], row[2]) for row in rows), None)
 
-    def take_lease(self, now: int, *, keep: bool) -> None:
+    def take_lease(self, now: int, *, keep: bool, name: str = PROJECTOR) -> None:
         """Inside `writing` only. `now`: microseconds. Raises Busy where another holds it.
 
         Without `keep` it is only made sure that nobody else does, for this one transaction.
         """
-        held = self.lease()
-        lease = taken(held, self.holder, now)
+        lease = taken(name, self.lease(name), self.holder, now)
         if keep:
-            self.database.replace(LEASE, [(PROJECTOR, *lease)], [])
+            self.database.replace(LEASE, [(name, *lease)], [])
 
-    def release_lease(self) -> None:
+    def release_lease(self, name: str = PROJECTOR) -> None:
         """Gives the lease back if it is ours."""
         with self.database.writing():
-            self.database.execute("DELETE FROM lease WHERE holder = ?", (self.holder,))
+            self.database.execute("DELETE FROM lease WHERE name = ? AND holder = ?", (name, self.holder))
 
     # -- streams ---------------------------------------------------------------------------------------------
 
