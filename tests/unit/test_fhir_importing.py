@@ -398,7 +398,7 @@ def test_a_recovery_during_an_import_ends_it(
 STEPS = st.lists(
     st.tuples(
         st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=8),
-        st.sampled_from(["", "", "die before", "die after", "rival", "rewind"]),
+        st.sampled_from(["", "", "die before", "die after", "die half-way", "rival", "rewind"]),
     ),
     min_size=1,
     max_size=6,
@@ -436,10 +436,12 @@ def _trouble(log: MemoryLog, path: Path, event: str, number: int) -> None:
         run(MeddledLog(log, before=rival(log, 1)), path, standing=LogStanding(log))
     elif event:
 
-        def die(_: Sequence[Entry]) -> None:
+        def die(entries: Sequence[Entry]) -> None:
+            if event == "die half-way":
+                log.append(EVENTS, entries[: len(entries) // 2])
             raise LogUnavailable("killed")
 
-        dying = MeddledLog(log, before=die) if event == "die before" else MeddledLog(log, after=die)
+        dying = MeddledLog(log, after=die) if event == "die after" else MeddledLog(log, before=die)
         try:
             run(dying, path, standing=LogStanding(log))
         except LogUnavailable:

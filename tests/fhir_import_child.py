@@ -1,0 +1,37 @@
+"""An import in a process of its own, to be killed: `python -m tests.fhir_import_child FOLDER SOURCE PATH`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from events.sqlite_log import SqliteLog
+from projections.store import open_tables
+from services.fhir import importing
+from services.fhir.importing import Report, import_fhir
+from services.fhir.standing import TablesStanding
+
+CLINIC = "clinic-" + "0" * 32
+NOW = 1_795_395_600_000_000
+
+
+def import_into(folder: Path, source: str, path: Path) -> Report:
+    log = SqliteLog(folder / "log.db", create=True)
+    tables = open_tables(f"sqlite:{folder / 'tables.db'}")
+    try:
+        return import_fhir(
+            [path],
+            source=source,
+            clinic_stream=CLINIC,
+            log=log,
+            standing=TablesStanding(log, tables),
+            clock=lambda: NOW,  # so that every run writes the same bytes
+        )
+    finally:
+        tables.close()
+        log.close()
+
+
+if __name__ == "__main__":
+    importing.BATCH_ITEMS = 50
+    import_into(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
