@@ -70,6 +70,14 @@ def _read_length(b: bytes, i: int) -> tuple[int, int]:
     return n, i
 
 
+def _read_index(b: bytes, i: int) -> tuple[int, int]:
+    """Which symbol, which branch: one too high has no place in their list, one below none must not count back."""
+    n, i = read_long(b, i)
+    if n < 0:
+        raise ValueError("no such branch")
+    return n, i
+
+
 def _read_key_length(b: bytes, i: int) -> tuple[int, int]:
     n, i = _read_length(b, i)
     if n > KEY_BYTES:
@@ -134,6 +142,7 @@ class _Source:
         self.lines: list[str] = []
         self.constants: dict[str, Any] = {
             "read_long": read_long,
+            "read_index": _read_index,
             "read_length": _read_length,
             "read_key_length": _read_key_length,
             "read_blocks": _read_blocks,
@@ -175,7 +184,7 @@ class _Source:
                 self.add(depth, f"{to} = b[i:i + {size}]", f"i += {size}")
             case "enum":
                 symbols = self.constant(tuple(schema["symbols"]))
-                self.add(depth, "n, i = read_length(b, i)", f"{to} = {symbols}[n]")
+                self.add(depth, "n, i = read_index(b, i)", f"{to} = {symbols}[n]")
             case "array":
                 items = self.constant(compile_reader(schema["items"], self.names))
                 self.add(depth, "if b[i]:", f"    {to}, i = read_blocks(b, i, {items})", "else:")
@@ -234,7 +243,7 @@ class _Source:
             self.add(depth, "else:", "    i += 1", f"    {to} = None")
             return
         table = self.constant(PayloadReaders(branches, self.names))
-        self.add(depth, "n, i = read_length(b, i)", f"k, read = {table}[n]")
+        self.add(depth, "n, i = read_index(b, i)", f"k, read = {table}[n]")
         self.add(depth, f"{to}, i = read(b, i)", f"{to} = (k, {to})")
 
     def fields(self, schema: Schema, depth: int) -> list[tuple[str, str]]:
