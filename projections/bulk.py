@@ -33,7 +33,7 @@ from projections.folding import fold_onto
 from projections.fresh import Fresh, OpenWriter, fresh_beside
 from projections.judging import Homes, Read, Standing, sort_out
 from projections.lease import REBUILD
-from projections.loading import Loaded, load_bucket, stop_collector, without_collector
+from projections.loading import Loaded, Write, load_bucket, stop_collector, without_collector
 from projections.projector import batches, control_rows
 from projections.spill import Bucket, Plan, Range, Spilling, spill
 from projections.store import IDENTITY, JOURNAL_FROM, LAYOUT, Tables, layout_of, set_heads
@@ -102,7 +102,7 @@ def rebuild(
     Raises LostData where the source ends before `position` or lacks records, Refused where the snapshot does not lead
     there, Busy where another rebuild runs or writers do not come to rest. Whatever is raised, nothing was changed.
     """
-    with closing(open_source()) as source, _alone(tables, clock):
+    with closing(open_source()) as source, alone(tables, clock):
         end = source.end()
         if not end.covers(position):
             raise LostData(f"the source ends at {end}, before {position}", "choose an earlier position")
@@ -115,7 +115,7 @@ def rebuild(
 
 
 @contextmanager
-def _alone(tables: Tables, clock: Clock) -> Iterator[None]:
+def alone(tables: Tables, clock: Clock) -> Iterator[None]:
     with tables.database.writing():
         tables.take_lease(clock(), keep=True, name=REBUILD)
     try:
@@ -152,7 +152,13 @@ class _Job:
         effect = Effect(self._control(), self.position)
         work = Work(self.open_source, self.fresh.writer(), self.tables.define, effect, True)
         loaded = replay(
-            work, self.source, self.position, self.fresh.database, self.workers, self.tell, self.scratch
+            work,
+            self.source,
+            self.position,
+            self.fresh.database.insert,
+            self.workers,
+            self.tell,
+            self.scratch,
         )
         self.tell("indexes", 0, 1)
         self.fresh.index((*self.tables.definition.tables, *SYSTEM_TABLES), self.workers)
@@ -219,12 +225,12 @@ def replay(
     work: Work,
     source: LogReader,
     position: Position,
-    database: Database,
+    write: Write,
     workers: int,
     tell: Tell,
     scratch: Path | None,
 ) -> Loaded:
-    """Both passes over the data up to `position`, into `database` (or, with several workers, by `work.open_writer`)."""
+    """Both passes over the data up to `position`: by `write`, or with several workers by `work.open_writer`."""
     total = sum(n for p, n in position.items() if p.topic != CONTROL)
     if workers > 1 and total < BUCKET_RECORDS // 4:
         workers = 1  # another process would take longer to start
@@ -235,9 +241,9 @@ def replay(
         if workers == 1:
             tell("reading", 0, total)
             spilled = [spill(source, shares[0], plan, Path(folder), "0")]
-            loads = _load_here(work, spilled, database)
+            loads = _load_here(work, spilled, write)
         else:
-            loads = _load_by_workers(work, shares, plan, Path(folder), database, workers, tell)
+            loads = _load_by_workers(work, shares, plan, Path(folder), write, workers, tell)
         records = applied = 0
         for loaded in loads:
             records += loaded.records
@@ -263,12 +269,12 @@ def split(position: Position, shares: int) -> list[list[Range]]:
     return found
 
 
-def _load_here(work: Work, spilled: Sequence[Spilling], database: Database) -> Iterator[Loaded]:
+def _load_here(work: Work, spilled: Sequence[Spilling], write: Write) -> Iterator[Loaded]:
     definition = work.definition
     for spilling in spilled:
-        database.insert(UNREADABLE, spilling.unreadable)
+        write(UNREADABLE, spilling.unreadable)
     for bucket in joined(spilled):
-        yield load_bucket(bucket, work.effect, definition, database.insert)
+        yield load_bucket(bucket, work.effect, definition, write)
 
 
 def _load_by_workers(
@@ -276,7 +282,7 @@ def _load_by_workers(
     shares: Sequence[Sequence[Range]],
     plan: Plan,
     folder: Path,
-    database: Database,
+    write: Write,
     workers: int,
     tell: Tell,
 ) -> Iterator[Loaded]:
@@ -286,7 +292,7 @@ def _load_by_workers(
         spills = [pool.submit(_spill_share, share, plan, folder, str(n)) for n, share in enumerate(shares)]
         spilled = [future.result() for future in spills]
         for spilling in spilled:
-            database.insert(UNREADABLE, spilling.unreadable)
+            write(UNREADABLE, spilling.unreadable)
         buckets = sorted(joined(spilled), key=_size_bytes, reverse=True)
         loads = [pool.submit(_load_bucket, bucket) for bucket in buckets]
         for future in as_completed(loads):

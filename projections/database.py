@@ -78,8 +78,8 @@ class Database(Protocol):
         """Takes away the rows whose `columns` equal one of `keys`."""
         ...
 
-    def set_verdicts(self, verdicts: Collection[tuple[str, str, int]]) -> None:
-        """(verdict, stream, log offset): what the journal's events are from now on."""
+    def set_verdicts(self, table: sa.Table, verdicts: Collection[tuple[str, str, int]]) -> None:
+        """(verdict, stream, log offset): what events in the journal or the access log are from now on."""
         ...
 
     def identifier(self, value: bytes) -> Any:

@@ -109,15 +109,15 @@ class SqliteFresh:
         self._path.unlink(missing_ok=True)
 
 
-class _Writer:
-    """Opens a fast connection into a fresh schema; a class, so that it can be sent to another process."""
+class SchemaWriter:
+    """Opens a fast connection into a schema whose rows do not count yet. Can be sent to another process."""
 
     def __init__(self, conninfo: str, schema: str) -> None:
         self._conninfo, self._schema = conninfo, schema
 
     def __call__(self) -> PostgresqlDatabase:
         database = PostgresqlDatabase(self._conninfo, self._schema)
-        # Durable with the swap: its commit, which waits for the disk, comes after all of these.
+        # Durable with what makes the rows count: its commit, which waits for the disk, comes after all of these.
         database.execute("SET synchronous_commit TO off")
         database.execute(f"SET maintenance_work_mem TO '{MAINTENANCE_MEMORY}'")
         return database
@@ -131,7 +131,7 @@ class PostgresqlFresh:
         self._schema = f"{live.schema}_fresh"
         self._sweep()
         live.execute(f'CREATE SCHEMA "{self._schema}"')
-        self._open = _Writer(live.conninfo, self._schema)
+        self._open = SchemaWriter(live.conninfo, self._schema)
         self.database: Database = self._open()
         _make(self.database, definition)
 

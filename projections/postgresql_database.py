@@ -242,11 +242,11 @@ class PostgresqlDatabase:
         if rows:
             self.insert(table, rows)
 
-    def set_verdicts(self, verdicts: Collection[tuple[str, str, int]]) -> None:
+    def set_verdicts(self, table: sa.Table, verdicts: Collection[tuple[str, str, int]]) -> None:
         if verdicts:
             columns = [list(c) for c in zip(*verdicts, strict=True)]
             self.execute(
-                "UPDATE journal j SET verdict = k.v FROM unnest(?::text[], ?::text[], ?::bigint[]) AS k(v, s, o)"
+                f"UPDATE {table.name} j SET verdict = k.v FROM unnest(?::text[], ?::text[], ?::bigint[]) AS k(v, s, o)"
                 " WHERE j.stream = k.s AND j.log_offset = k.o",
                 columns,
             )

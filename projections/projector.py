@@ -37,6 +37,7 @@ from projections.system_tables import CONTROL as CONTROL_TABLE
 
 APPLIED = Verdict.APPLIED.value
 VERDICT = list(JOURNAL.columns.keys()).index("verdict")
+NO_END = 2**63 - 1
 BATCH_RECORDS = 2000
 BATCH_BYTES = 16 * 1024 * 1024
 
@@ -235,8 +236,11 @@ class _Run:
         if not reads:
             return Counter()
         database = self.tables.database
-        heads = access_heads(database, {read.event.stream for read in reads})
-        standing = Standing(heads, access_applied(database, reads, heads))
+        heads: dict[str, Head] = {}
+        if self.tables.journal_from() is None:  # else its completion judges them
+            heads = access_heads(database, {read.event.stream for read in reads})
+        events = (read.event for read in reads)
+        standing = Standing(heads, access_applied(database, events, heads))
         rows = [kept_row(read, standing.judge(read.event).value) for read in reads]
         database.insert(ACCESS_LOG, rows)
         return Counter(row[VERDICT] for row in rows)
@@ -294,25 +298,25 @@ def control_row(record: Record, control: Control, rewind: Rewind | None) -> Row:
     )
 
 
-def access_heads(database: Database, streams: Iterable[str]) -> dict[str, Head]:
-    """Where access streams stand, by the access log."""
+def access_heads(database: Database, streams: Iterable[str], before: int = NO_END) -> dict[str, Head]:
+    """Where access streams stand, by the access log before an offset."""
     heads: dict[str, Head] = {}
-    last = f"WHERE stream = ? AND verdict = '{APPLIED}' ORDER BY log_offset DESC LIMIT 1"
+    last = f"WHERE stream = ? AND verdict = '{APPLIED}' AND log_offset < ? ORDER BY log_offset DESC LIMIT 1"
     for stream in streams:
-        for row in database.select(ACCESS_LOG, last, (stream,)):
+        for row in database.select(ACCESS_LOG, last, (stream, before)):
             heads[stream] = Head(row[4], row[5])
     return heads
 
 
 def access_applied(
-    database: Database, reads: Sequence[Read], heads: Mapping[str, Head]
+    database: Database, events: Iterable[Event], heads: Mapping[str, Head], before: int = NO_END
 ) -> dict[tuple[str, int], EventId]:
-    """(stream, version) -> applied access event, as far as these reads may be its duplicates."""
+    """(stream, version) -> applied access event before an offset, as far as `events` may be its duplicates."""
     applied: dict[tuple[str, int], EventId] = {}
-    there = f"WHERE stream = ? AND version = ? AND verdict = '{APPLIED}'"
-    for event in (read.event for read in reads):
+    there = f"WHERE stream = ? AND version = ? AND verdict = '{APPLIED}' AND log_offset < ?"
+    for event in events:
         if event.version <= heads.get(event.stream, EMPTY).version:
-            for row in database.select(ACCESS_LOG, there, (event.stream, event.version)):
+            for row in database.select(ACCESS_LOG, there, (event.stream, event.version, before)):
                 applied[event.stream, event.version] = row[5]
     return applied
 

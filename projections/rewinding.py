@@ -126,7 +126,7 @@ class _Refolding:
                 if verdict is Verdict.APPLIED:
                     applied.append(event)
             fold_all(applied, self._rows, self._definition.folds)
-            self._database.set_verdicts(verdicts)
+            self._database.set_verdicts(JOURNAL, verdicts)
             self.changed += len(verdicts)
             self._events += len(page)
         self._streams.append(stream)

@@ -184,8 +184,8 @@ class SqliteDatabase:
         with self._translated():
             self.connection.executemany(f"DELETE FROM {table.name} WHERE {key_match(columns)}", keys)
 
-    def set_verdicts(self, verdicts: Collection[tuple[str, str, int]]) -> None:
-        sql = "UPDATE journal SET verdict = ? WHERE stream = ? AND log_offset = ?"
+    def set_verdicts(self, table: sa.Table, verdicts: Collection[tuple[str, str, int]]) -> None:
+        sql = f"UPDATE {table.name} SET verdict = ? WHERE stream = ? AND log_offset = ?"
         with self._translated():
             self.connection.executemany(sql, verdicts)
 
