@@ -17,9 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from events.envelope import Epoch, Event, EventId
+from events.envelope import Epoch, EventId
 from events.position import EVENTS, Partition, Position
 
 
@@ -117,7 +117,17 @@ class Head(NamedTuple):
 EMPTY = Head(0, None)
 
 
-def judge_version(head: Head, event: Event, applied_before: bool) -> Verdict:
+class Versioned(Protocol):
+    """What the version rule looks at: an event, or as much of one."""
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def previous(self) -> EventId | None: ...
+
+
+def judge_version(head: Head, event: Versioned, applied_before: bool) -> Verdict:
     """The version rule. `applied_before`: whether this very id was applied at `event.version` (asked only
     where version <= current; pass False where it cannot matter)."""
     if event.version == head.version + 1 and event.previous == head.last:
@@ -128,7 +138,11 @@ def judge_version(head: Head, event: Event, applied_before: bool) -> Verdict:
 
 
 def usable(snapshot: Sequence[Link], target: Sequence[Link]) -> bool:
-    """Whether tables that stand at `snapshot`'s links become the `target` by folding a tail of events only."""
+    """Whether tables that stand at `snapshot`'s links become the `target` by folding a tail of events only.
+
+    The snapshot's position must hold every rewind that its events name, as a projector's cursor does: the tail begins
+    at its stop, and would pass over events that took effect by a rewind it had not seen.
+    """
     *older, (epoch, stop) = snapshot
     n = len(older)
     return (
