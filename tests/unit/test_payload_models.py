@@ -79,11 +79,9 @@ def test_what_is_wrong_is_refused_without_repeating_it(model: Any, fields: dict[
     assert "input_value" not in str(error.value)
 
 
-@settings(max_examples=50)
-@given(
-    st.sampled_from(
-        ["1990", "1990-02", "1990-02-28", "2020-01-01T00:00:00.123+07:00", "2020-01-01T00:00:00Z"]
-    )
-)
+DATES = ["1990", "1990-02", "1990-02-28", "2020-01-01T00:00:00.123+07:00", "2020-01-01T00:00:00Z"]
+
+
+@pytest.mark.parametrize("date", DATES)
 def test_dates_may_be_partial(date: str) -> None:
     assert registration.PatientRegistered(**PATIENT, birth_date=date).birth_date == date
