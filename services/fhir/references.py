@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -94,10 +95,12 @@ def patient_of(resource: Mapping[str, Any], links: Mapping[str, str]) -> Referen
     return None
 
 
+@lru_cache(10_000)
 def patient_stream(source: str, patient_id: str) -> str:
     return stream_name("patient", source, "Patient", patient_id)
 
 
+@lru_cache(100)
 def source_stream(source: str) -> str:
     """Where what has neither patient nor place in the clinic is kept."""
     return stream_name("source", source)
