@@ -54,6 +54,7 @@ RECORD_SCHEMA = _record_schema(
     {"type": "enum", "name": "TimeType", "symbols": ["CREATE", "APPEND"]},
 )
 SCHEMA_TEXT = canonical(RECORD_SCHEMA)
+_TIME_TYPES = {0, 1}
 
 # An enum is written as an int: read as one, and times as plain numbers, records decode twice as fast.
 _PLAIN_RECORDS = parse_schema({"type": "array", "items": _record_schema("long", "int")})
@@ -164,7 +165,7 @@ def _unsigned(value: int) -> bytes:
 
 
 def _time(time: int, time_type: int) -> bytes:
-    if time_type not in (0, 1) or not -(2**63) <= time < 2**63:
+    if time_type not in _TIME_TYPES or not -(2**63) <= time < 2**63:
         raise BadInput("a record's time, or who gave it, cannot be archived")
     return long_bytes(time) + long_bytes(time_type)
 
@@ -192,10 +193,13 @@ def read_blocks(plain: bytes, where: str) -> Iterator[list[Record]]:
         raise Corrupt(f"{where} is not a segment: its schema is another one")
     for block in blocks:
         found = decode_block(block, _PLAIN_RECORDS, where)
-        yield [
+        records = [
             Record(offset, time, kind, key, _pairs(headers) if headers else (), value)
             for offset, time, kind, key, headers, value in map(dict.values, found)
         ]
+        if not {record.time_type for record in records} <= _TIME_TYPES:
+            raise Corrupt(f"{where} holds a record of which nobody gave the time")
+        yield records
 
 
 def _pairs(headers: Sequence[dict[str, Any]]) -> tuple[tuple[str, bytes | None], ...]:

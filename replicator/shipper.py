@@ -148,8 +148,10 @@ class Shipper:
         if head.time is None or self._clock() - head.time >= IDLE_SECONDS * 1000:
             return True
         end = self._log.end()
-        if any(stop > head.position[p] for p, stop in end.items() if p != CONTROL_PARTITION):
-            return True
+        if end.control < head.position.control or any(
+            stop != head.position[p] for p, stop in end.items() if p != CONTROL_PARTITION
+        ):
+            return True  # also where the log lost its end: shipping will say so
         held = head.position.control
         beats = sum(c.body[0] == HEARTBEAT for _, c in read_control(self._log, held, end.control))
         return end.control > held + beats
