@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.harness import Bench, Figure, Missing, as_json, load_warning, say, show
+from benchmarks.harness import Bench, Broken, Figure, Missing, as_json, load_warning, say, show
 from benchmarks.machine import facts
 from events.errors import RekamError
 
@@ -76,7 +76,7 @@ def run_all(names: Sequence[str], bench: Bench) -> tuple[dict[str, list[Figure]]
             results[name] = load(name)(bench)
         except Missing as error:
             say(f"  left out: {error}")
-        except RekamError as error:
+        except (RekamError, Broken) as error:
             say(f"  broken: {error}")
             broken += 1
     return results, broken

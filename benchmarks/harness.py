@@ -24,7 +24,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-SAMPLE_SECONDS = 0.05
+SAMPLE_SECONDS = 0.1
 MIB = 2**20
 T = TypeVar("T")
 
@@ -61,6 +61,10 @@ class Missing(Exception):
     """A benchmark cannot run here: what it lacks. The others go on."""
 
 
+class Broken(Exception):
+    """What is measured failed: the benchmark has no figures, and the run says so and fails."""
+
+
 @dataclass
 class Bench:
     """What a benchmark is given."""
@@ -94,11 +98,19 @@ def say(text: str) -> None:
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds that one call takes, with the rubbish of earlier ones collected before."""
+    """Seconds that one call takes.
+
+    Whatever was prepared before is put out of the garbage collector's sight: else everything measured would pay for
+    walking over it, again and again, which no program does that holds only what it works on.
+    """
     gc.collect()
+    gc.freeze()
     begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun
+    try:
+        work()
+        return time.perf_counter() - begun
+    finally:
+        gc.unfreeze()
 
 
 def median_seconds(runs: int, work: Callable[[], object]) -> float:

@@ -1,13 +1,16 @@
 """The same work by us and by the `eventsourcing` library on SQLite, in one run.
 
 Both are measured from events as Python objects to bytes that are durable, and from bytes to Python objects; both keep
-SQLite's write-ahead log with full synchronisation. Its events carry the same few fields as a simulated observation.
+SQLite's write-ahead log with full synchronisation. Its events carry the same facts as our observations do (what is null
+with us is left out there); who and when are part of them.
 """
 
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from eventsourcing.application import Application
 from eventsourcing.domain import Aggregate, event
@@ -30,7 +33,9 @@ CLINIC_EVENTS = Partition(EVENTS, 0)
 
 
 def run(bench: Bench) -> list[Figure]:
-    ours, theirs = Ours(bench), Theirs(bench.scratch("peer"))
+    observations = [event for event in traffic_sample(bench) if event.type == "care.ObservationRecorded"]
+    ours = Ours(bench.scratch("ours"), observations)
+    theirs = Theirs(bench.scratch("peer"), observations)
     try:
         ours.batches()
         theirs.batches()
@@ -71,10 +76,10 @@ def _pair(name: str, unit: str, pairs: list[tuple[float, float]], *, faster_is_l
 class Ours:
     """Rekam: the embedded log, and for one stream the tables' journal."""
 
-    def __init__(self, bench: Bench) -> None:
-        self.folder = bench.scratch("ours")
-        self.log = SqliteLog(self.folder / "log.db", create=True)
-        self.events = traffic_sample(bench)
+    def __init__(self, folder: Path, events: Sequence[Event]) -> None:
+        self.folder = folder
+        self.log = SqliteLog(folder / "log.db", create=True)
+        self.events = events
 
     def _event(self, number: int) -> Event:
         return self.events[number % len(self.events)]
@@ -126,10 +131,9 @@ class Ours:
             self._stream_log.close()
 
 
-def _as_one_stream(events: list[Event]) -> list[Event]:
-    """Clinical events of the sample, as if they were all one patient's."""
-    clinical = [event for event in events if event.type == "care.ObservationRecorded"]
-    clinical = (clinical * (STREAM // max(1, len(clinical)) + 1))[:STREAM]
+def _as_one_stream(events: Sequence[Event]) -> list[Event]:
+    """Observations, as if they were all one patient's."""
+    clinical = [events[number % len(events)] for number in range(STREAM)]
     stream = clinical[0].stream
     ids = [version.to_bytes(16, "big") for version in range(1, STREAM + 1)]
     return [
@@ -145,23 +149,57 @@ class Record(Aggregate):  # type: ignore[misc]  # the library is not typed for u
         self.count = 0
 
     @event("Observed")  # type: ignore[untyped-decorator]  # as above
-    def observe(self, encounter_id: str, code: str, value: str, unit: str, practitioner: str) -> None:
+    def observe(
+        self,
+        record_id: str,
+        encounter_id: str,
+        status: str,
+        category: str,
+        system: str,
+        code: str,
+        display: str,
+        value: str,
+        unit: str,
+        practitioner: str,
+        actor_id: str,
+        actor_role: str,
+        actor_system: str,
+        occurred_at: int,
+        recorded_at: int,
+    ) -> None:
         self.count += 1
+
+
+def _facts(event: Event) -> dict[str, Any]:
+    """The arguments of `observe` for one of our observations."""
+    fields = event.payload[1]
+    return {
+        **{
+            name: fields[name] for name in ("record_id", "encounter_id", "status", "category", "practitioner")
+        },
+        **fields["code"],
+        "value": fields["quantity"]["value"],
+        "unit": fields["quantity"]["unit"],
+        **{f"actor_{name}": value for name, value in event.actor.items()},
+        "occurred_at": event.occurred_at,
+        "recorded_at": event.recorded_at,
+    }
 
 
 class Theirs:
     """The `eventsourcing` library with its SQLite recorder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, events: Sequence[Event]) -> None:
+        self.facts = [_facts(event) for event in events]
         environment = {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(folder / "peer.db")}
         self.application: Application = Application(env=environment)
         self.record = Record()
         self.application.save(self.record)
 
-    @staticmethod
-    def _observe(record: Record, count: int) -> None:
-        for _ in range(count):
-            record.observe("17", "8480-6", "124", "mm[Hg]", "N3")
+    def _observe(self, record: Record, count: int) -> None:
+        facts = self.facts
+        for number in range(count):
+            record.observe(**facts[number % len(facts)])
 
     def single(self, number: int) -> None:
         """Making the event is part of it, as deciding would be: less than 10 µs of the whole."""

@@ -1,0 +1,106 @@
+"""Work done in a process of its own, so that its memory can be told from that of who measures.
+
+`python -m benchmarks.child WORK ARGUMENTS…` prints one JSON object: the seconds of the work itself, what it says of
+it, and the highest memory of the process and its children together, in MiB.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from benchmarks.clinics import new_archive, newest_snapshot
+from benchmarks.harness import Broken, peak_memory
+from projections import bulk
+from projections.completing import complete_journal
+from projections.store import open_tables
+from replicator.planning import Target
+from replicator.shipper import Shipper
+from services.home import Home
+from services.places import open_log
+from services.recovery import acting
+
+Report = dict[str, Any]
+
+
+def run_child(work: str, *arguments: str) -> Report:
+    """What the child reports. Raises Broken where it fails, with the last line that it said."""
+    command = [sys.executable, "-m", "benchmarks.child", work, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise Broken(f"{work} failed: {last}")
+    report: Report = json.loads(done.stdout)
+    return report
+
+
+def ship(log_url: str, folder: str) -> Report:
+    """Ships a log into a new archive in an empty folder."""
+    with closing(open_log(log_url, Path("/"))) as log:
+        shipped = Shipper(log, new_archive(Path(folder))).ship_once()
+    return {"records": shipped.records, "segments": shipped.segments, "size_bytes": shipped.size_bytes}
+
+
+def rebuild(home: str, tables_url: str, workers: str) -> Report:
+    """Tables out of a clinic's archive, from the first record on: journal and indexes included."""
+    place = Home.open(Path(home))
+    with closing(place.archive()) as archive:
+        position = archive.end()
+    with closing(open_tables(tables_url)) as tables:
+        rebuilt = bulk.rebuild(place.archive_opener(), position, tables, workers=int(workers))
+    return {"records": rebuilt.records, "applied": rebuilt.applied}
+
+
+def from_snapshot(home: str, tables_url: str, workers: str) -> Report:
+    """Tables out of the archive's newest snapshot and the tail, then the journal behind them."""
+    begun = time.perf_counter()
+    place = Home.open(Path(home))
+    with closing(place.archive()) as archive, closing(open_tables(tables_url)) as tables:
+        snapshot, opener = newest_snapshot(archive), place.archive_opener()
+        rebuilt = bulk.rebuild(opener, archive.end(), tables, workers=int(workers), snapshot=snapshot)
+        serving = time.perf_counter() - begun
+        complete_journal(opener, tables, workers=int(workers))
+    return {"tail": rebuilt.records, "serving_seconds": serving}
+
+
+def recover(home: str) -> Report:
+    """What `rekam recover --to latest` does in this home, with one worker."""
+    place = Home.open(Path(home))
+    actor = {"id": "benchmark", "role": "operator", "system": "benchmark"}
+    request = acting.Request(Target(None), actor, "benchmark")
+    report = acting.Report(started=place.clock())
+    silent: Callable[[str], object] = lambda text: None  # noqa: E731  # a name for nothing to say
+    view, plan = acting.prepare(place, request, silent, ship_first=True)
+    acting.act(place, request, view, plan, report, silent)
+    return {"records": report.restored_records, "steps": report.steps, "tables": plan.tables}
+
+
+WORKS: dict[str, Callable[..., Report]] = {
+    "ship": ship,
+    "rebuild": rebuild,
+    "from_snapshot": from_snapshot,
+    "recover": recover,
+}
+
+
+def main(arguments: list[str]) -> int:
+    work = WORKS[arguments[0]]
+    with peak_memory() as peak:
+        begun = time.perf_counter()
+        said = work(*arguments[1:])
+        seconds = time.perf_counter() - begun
+        # The system's own high-water mark of this process sees peaks that fall between two looks.
+        highest = max(peak(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    sys.stdout.write(json.dumps({**said, "seconds": seconds, "peak_mib": highest}) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
