@@ -16,7 +16,7 @@ from events.codec import Unreadable, decode_events
 from events.envelope import Event, EventId
 from events.log import Record
 from events.partitioning import partition_number
-from events.position import EVENTS, Partition, Position
+from events.position import Partition, Position
 from events.rules import EMPTY, Head, Verdict, judge_version
 from projections.rows import Row
 
@@ -91,17 +91,31 @@ class Standing:
     def __init__(self, heads: Mapping[str, Head], applied: Mapping[tuple[str, int], EventId]) -> None:
         """`applied`: (stream, version) -> event, as far as duplicates before the heads are to be told."""
         self.heads = dict(heads)
-        self._applied = dict(applied)
+        self._before = applied
+        self._since: dict[str, list[EventId]] = {}
 
     def judge(self, event: Event) -> Verdict:
         """The version rule; an event that applies moves its stream on."""
-        stream, version, event_id = event.stream, event.version, event.event_id
-        before = self._applied.get((stream, version)) == event_id
-        verdict = judge_version(self.heads.get(stream, EMPTY), event, before)
+        event_id, _, stream, version, *_ = event
+        head = self.heads.get(stream, EMPTY)
+        behind = version <= head.version and self._was_applied(event, head)
+        verdict = judge_version(head, event, behind)
         if verdict is Verdict.APPLIED:
             self.heads[stream] = Head(version, event_id)
-            self._applied[stream, version] = event_id
+            since = self._since.get(stream)
+            if since is None:
+                self._since[stream] = [event_id]
+            else:
+                since.append(event_id)
         return verdict
+
+    def _was_applied(self, event: Event, head: Head) -> bool:
+        """Whether this very event is the one applied at its version; asked only for versions up to the head's."""
+        since = self._since.get(event.stream, ())
+        index = event.version - 1 - (head.version - len(since))
+        if index >= 0:
+            return since[index] == event.event_id
+        return self._before.get((event.stream, event.version)) == event.event_id
 
 
 def logged_at(time: int) -> int:
@@ -117,38 +131,51 @@ def unreadable_row(
     return (partition.topic, partition.number, record.offset, at, reason, fingerprint, size)
 
 
-def journal_row(read: Read, verdict: str) -> Row:
-    event, actor = read.event, read.event.actor
+class _TypeNames(dict[str, str]):
+    """Full Avro name -> the event type's name as the tables show it."""
+
+    def __missing__(self, name: str) -> str:
+        short = self[name] = name.removeprefix(TYPE_ROOT)
+        return short
+
+
+_type_names = _TypeNames()
+
+
+def journal_row(
+    partition: Partition, offset: int, time: int, value: bytes, event: Event, verdict: str
+) -> Row:
+    event_id, epoch, stream, version, _, occurred_at, recorded_at, actor, _, _, payload = event
     return (
-        event.stream,
-        read.partition.number,
-        read.offset,
-        logged_at(read.time),
-        event.version,
-        event.event_id,
-        event.epoch,
-        event.payload[0].removeprefix(TYPE_ROOT),
-        event.occurred_at,
-        event.recorded_at,
+        stream,
+        partition[1],
+        offset,
+        time * MICROS if 0 <= time <= LAST_MICROS // MICROS else logged_at(time),
+        version,
+        event_id,
+        epoch,
+        _type_names[payload[0]],
+        occurred_at,
+        recorded_at,
         actor["id"],
         actor["role"],
         actor["system"],
         verdict,
-        read.value,
+        value,
     )
 
 
-def access_row(read: Read, verdict: str) -> Row:
-    event, actor = read.event, read.event.actor
+def access_row(partition: Partition, offset: int, time: int, value: bytes, event: Event, verdict: str) -> Row:
+    actor = event.actor
     patient = event.payload[1].get("patient")
     return (
         event.stream,
-        read.partition.number,
-        read.offset,
-        logged_at(read.time),
+        partition.number,
+        offset,
+        logged_at(time),
         event.version,
         event.event_id,
-        event.payload[0].removeprefix(TYPE_ROOT),
+        _type_names[event.payload[0]],
         patient if isinstance(patient, str) and len(patient.encode()) <= KEY_BYTES else None,
         event.occurred_at,
         event.recorded_at,
@@ -156,10 +183,5 @@ def access_row(read: Read, verdict: str) -> Row:
         actor["role"],
         actor["system"],
         verdict,
-        read.value,
+        value,
     )
-
-
-def kept_row(read: Read, verdict: str) -> Row:
-    """The row that keeps a judged event: in the journal, or in the access log."""
-    return journal_row(read, verdict) if read.partition.topic == EVENTS else access_row(read, verdict)

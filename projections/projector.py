@@ -27,7 +27,16 @@ from events.position import ACCESS, CONTROL, CONTROL_PARTITION, EVENTS, Partitio
 from events.rules import EMPTY, Effect, Head, Rewind, Verdict
 from projections.database import Database
 from projections.folding import fold_onto
-from projections.judging import Homes, Read, Standing, kept_row, logged_at, sort_out, unreadable_row
+from projections.judging import (
+    Homes,
+    Read,
+    Standing,
+    access_row,
+    journal_row,
+    logged_at,
+    sort_out,
+    unreadable_row,
+)
 from projections.lease import LEASE_MICROS
 from projections.rewinding import changed_spans, refold, streams_in
 from projections.rows import Row
@@ -213,7 +222,7 @@ class _Run:
         for read in reads:
             event = read.event
             verdict = effect.judge(event.epoch, read.partition, read.offset) or standing.judge(event)
-            rows.append(kept_row(read, verdict.value))
+            rows.append(journal_row(*read, verdict.value))
             if verdict is Verdict.APPLIED:
                 applied.setdefault(event.stream, []).append(event)
         database.insert(JOURNAL, rows)
@@ -241,7 +250,7 @@ class _Run:
             heads = access_heads(database, {read.event.stream for read in reads})
         events = (read.event for read in reads)
         standing = Standing(heads, access_applied(database, events, heads))
-        rows = [kept_row(read, standing.judge(read.event).value) for read in reads]
+        rows = [access_row(*read, standing.judge(read.event).value) for read in reads]
         database.insert(ACCESS_LOG, rows)
         return Counter(row[VERDICT] for row in rows)
 
