@@ -203,23 +203,27 @@ class LogHeads:
 
     def _prune(self) -> None:
         """Drops what the base knows by now."""
-        if not self._bounded or self._since_pruning < PRUNE_EVENTS:
+        full = self._held > MAX_OVERLAY_EVENTS
+        if not self._bounded or not (full or self._since_pruning >= PRUNE_EVENTS):
             return
         self._since_pruning = 0
-        covered = self._base.position().clamped(self._position)
-        for name, stream in list(self._streams.items()):
-            start = covered[stream.partition]
-            kept = [seen for seen in stream.events if seen.offset >= start]
-            self._held -= len(stream.events) - len(kept)
-            stream.events, stream.generation = kept, -1
-            if not kept:
-                del self._streams[name]
-        self._start = covered.replace({CONTROL_PARTITION: 0})
+        covered = self._base.position().clamped(self._position).replace({CONTROL_PARTITION: 0})
+        if covered != self._start:
+            self._start = covered
+            for name, stream in list(self._streams.items()):
+                self._drop(name, stream, covered[stream.partition])
         if self._held > MAX_OVERLAY_EVENTS:
             raise TablesUnavailable(
                 f"the tables are {self._held} events behind the log",
                 "let the projector catch up, then try again",
             )
+
+    def _drop(self, name: str, stream: _Stream, start: int) -> None:
+        kept = [seen for seen in stream.events if seen.offset >= start]
+        self._held -= len(stream.events) - len(kept)
+        stream.events, stream.generation = kept, -1
+        if not kept:
+            del self._streams[name]
 
     # ---- answering
 

@@ -9,7 +9,7 @@ from events.client import Client, Draft
 from events.codec import decode_event, encode_control, rewound
 from events.control import read_rewinds
 from events.errors import LogUnavailable
-from events.heads import LogHeads
+from events.heads import Known, LogHeads
 from events.log import Entry, EventLog
 from events.position import CONTROL, EVENTS, Position
 from events.rules import EMPTY, Effect, Head, Rewind, Verdict, judge_version
@@ -103,3 +103,42 @@ def history(log: EventLog, position: Position | None = None) -> dict[str, list]:
 
 def commands(events: Sequence) -> list[str]:
     return [event.payload[1]["name"] for event in events]
+
+
+class SlowBase:
+    """Tables that stand where they were last projected to: a base that is behind, exact at its own position."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self._at = Position(dict.fromkeys(log.end(), 0))
+        self._history: dict[str, list] = {}
+        self.asked = 0
+
+    def project(self) -> None:
+        self._at = self._log.end()
+        self._history = history(self._log, self._at)
+
+    def position(self) -> Position:
+        return self._at
+
+    def head(self, stream: str) -> tuple[Head, Position]:
+        self.asked += 1
+        events = self._history.get(stream, [])
+        return (Head(len(events), events[-1].event_id) if events else EMPTY), self._at
+
+    def find(self, stream: str, event_id: bytes) -> Known | None:
+        effect = Effect(read_rewinds(self._log, self._at.control), self._at)
+        applied = {event.event_id for event in self._history.get(stream, [])}
+        found = None
+        for partition, stop in self._at.of(EVENTS).items():
+            for batch in self._log.read(partition, 0, stop):
+                for record in batch:
+                    event = decode_event(record.value)
+                    if event.event_id != event_id or (found and found.verdict is Verdict.APPLIED):
+                        continue
+                    verdict = effect.judge(event.epoch, partition, record.offset) or Verdict.CONFLICT
+                    if verdict is Verdict.CONFLICT and event_id in applied:
+                        same = [e for e in self._history[stream] if e.event_id == event_id]
+                        verdict = Verdict.APPLIED if event == same[0] else Verdict.CONFLICT
+                    found = Known(partition, record.offset, event.version, verdict)
+        return found

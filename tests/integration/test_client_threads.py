@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from events.codec import encode_event
 from events.errors import BadInput, Conflict, LogRecreated, LogUnavailable, SetAside
 from events.heads import LogHeads
-from events.log import Entry
+from events.log import Entry, Record
 from events.memory_log import MemoryLog
 from events.partitioning import partition_number
 from events.position import EVENTS, Partition
@@ -212,12 +213,14 @@ def test_going_back_before_a_rewind_brings_its_commands_back():
 def test_foreign_records_and_misplaced_events_move_no_head():
     log = MemoryLog({EVENTS: 2})
     writer = client(log)
-    done = writer.append("patient-a", says("one"))
-    value = log.records[done.partition][done.offset].value
-    home = done.partition.number
-    other = next(f"patient-{n}" for n in range(100) if partition_number(b"patient-%d" % n, 2) != home)
-    log.append(EVENTS, [Entry(b"patient-a", b"foreign"), Entry(b"patient-a", None), Entry(None, value)])
-    log.append(EVENTS, [Entry(other.encode(), value)])
+    first = writer.append("patient-a", says("one"))
+    value = encode_event(first.event._replace(event_id=b"n" * 16, version=2, previous=first.event.event_id))
+    homes = {partition_number(b"patient-%d" % n, 2): b"patient-%d" % n for n in range(20)}
+    log.append(EVENTS, [Entry(key, value) for key in (None, *homes.values())])
+    log.append(EVENTS, [Entry(b"patient-a", b"foreign"), Entry(b"patient-a", None)])
+    log.records[Partition(EVENTS, 1 - first.partition.number)].append(
+        Record(log.end()[Partition(EVENTS, 1 - first.partition.number)], 9**13, 1, b"patient-a", (), value)
+    )
     assert LogHeads(log).look("patient-a").head.version == 1
     assert writer.append("patient-a", says("two")).event.version == 2
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from events.errors import Conflict, LogUnavailable, SetAside
+from events.client import event_id
+from events.errors import Conflict, LogUnavailable, SetAside, TablesUnavailable
 from events.heads import LogHeads
 from events.memory_log import MemoryLog
 from events.position import EVENTS
-from tests.client_world import Troubled, client, commands, go_back, history, says
+from events.rules import Verdict
+from tests.client_world import SlowBase, Troubled, client, commands, go_back, history, says
 
 STREAMS = ["patient-a", "patient-b", "patient-c"]
 FATES = ["kept"] * 12 + ["twice", "lost", "unheard", "late"]
@@ -150,3 +153,58 @@ def test_the_worlds_hold_what_they_are_for(seed):
         counted["acknowledged"] += len(world.known)
         counted["sent again"] += len(world.sent) - len(set(world.sent))
     assert min(counted.values()) > 100, counted
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32))
+def test_heads_over_tables_that_lag_are_exact_or_say_that_they_cannot_know(seed):
+    world = World(seed)
+    base = SlowBase(world.log)
+    heads = LogHeads(world.log, base)
+    with patch("events.heads.PRUNE_EVENTS", 4):
+        for _ in range(world.rnd.randint(3, 30)):
+            world.act()
+            if world.rnd.random() < 0.3:
+                base.project()
+            applied = history(world.log)
+            stream = world.rnd.choice(STREAMS)
+            events = applied.get(stream, [])
+            want = (len(events), events[-1].event_id if events else None)
+            try:
+                view = heads.look(stream)
+            except TablesUnavailable:
+                assert world.log.end().control > base.position().control, "only a recovery makes them useless"
+                base.project()
+                view = heads.look(stream)
+            assert view.head == want
+            auditor = LogHeads(world.log)
+            auditor.follow()
+            for name in world.rnd.sample(
+                sorted({n for _, n in world.sent}), k=min(4, len({n for _, n in world.sent}))
+            ):
+                for epoch in view.epochs:
+                    wanted = event_id(stream, name, epoch)
+                    mine, theirs = heads.find(stream, wanted), auditor.find(stream, wanted)
+                    assert (mine and mine.verdict) == (theirs and theirs.verdict)
+                    assert mine == theirs or mine.verdict is not Verdict.APPLIED
+
+
+def test_the_overlay_holds_only_what_the_tables_do_not():
+    log = MemoryLog({EVENTS: 2})
+    base = SlowBase(log)
+    heads = LogHeads(log, base)
+    writer = client(log, heads=heads)
+    with patch("events.heads.PRUNE_EVENTS", 20):
+        for n in range(200):
+            writer.append(f"patient-{n}", says("x"), key="k")
+            if n % 10 == 9:
+                base.project()
+            assert heads._held <= 40
+            assert len(heads._streams) <= 45
+        assert writer.append("patient-3", says("x"), key="k").again
+    with patch("events.heads.PRUNE_EVENTS", 5), patch("events.heads.MAX_OVERLAY_EVENTS", 20):
+        with pytest.raises(TablesUnavailable, match="behind the log"):
+            for n in range(60):
+                writer.append(f"patient-{n}", says("y"), key="y")
+        base.project()
+        assert writer.append("patient-3", says("z"), key="z").event.version == 3
