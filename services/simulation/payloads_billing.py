@@ -254,6 +254,11 @@ def role_granted(role: str) -> Payload:
     return "id.rekam.staff.StaffRoleGranted", {"role": role, "location": None, "until": None, "reason": None}
 
 
+def credential(kind: str, value: str) -> Payload:
+    fields = {"kind": kind, "credential": value, "reason": "Karyawan baru"}
+    return "id.rekam.staff.StaffCredentialChanged", fields
+
+
 def viewed(patient: str, section: str) -> Payload:
     return (
         "id.rekam.access.RecordViewed",

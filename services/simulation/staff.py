@@ -13,6 +13,8 @@ from services.simulation.names import FEMALE, MALE, compose
 from services.simulation.people import Thread, address
 
 ORGANISATION = "clinic"
+NOBODYS_KEY = "simulated"
+"""Not a public key, so nobody can sign in with it."""
 ROOMS = ["Poli Umum 1", "Poli Umum 2", "Poli Gigi", "KIA/KB", "Ruang Tindakan", "Laboratorium"]
 
 
@@ -73,4 +75,5 @@ def _join(desk: Desk, random: Random, admin: Actor, at: int, role: str, title: s
         desk.draft(desk.clinic, at, admin, who)
     desk.draft(thread, at, admin, make.staff(name.text, username, record_id if clinical else None))
     desk.draft(thread, at, admin, make.role_granted(role))
+    desk.draft(thread, at, admin, make.credential("passkey", NOBODYS_KEY))
     return Member({"id": username, "role": role, "system": "simulation"}, record_id)

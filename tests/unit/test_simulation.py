@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from itertools import islice
 
 import pytest
-from events.codec import decode_event, decode_events, encode_event
 
+from events.codec import decode_event, decode_events, encode_event
 from events.envelope import Event
 from events.errors import BadInput
 from events.rules import EMPTY, Head, Verdict, judge_version
