@@ -10,6 +10,7 @@ import pytest
 from events.codec import decode_event, decode_events, encode_event
 from events.envelope import Event
 from events.errors import BadInput
+from events.payloads import MODELS
 from events.rules import EMPTY, Head, Verdict, judge_version
 from services.simulation.traffic import EVENTS_PER_PATIENT, simulate
 
@@ -63,6 +64,11 @@ def test_every_event_is_what_its_bytes_say(events: list[Event]) -> None:
     values = [encode_event(event) for event in events]
     assert decode_events(values) == events
     assert decode_event(values[-1]) == events[-1]
+
+
+def test_every_payload_would_be_let_in(events: list[Event]) -> None:
+    for name, fields in {event.event_id: event.payload for event in events}.values():
+        assert MODELS[name].model_validate(fields).to_payload() == (name, fields)
 
 
 def test_events_are_about_250_bytes(events: list[Event]) -> None:
