@@ -1,7 +1,9 @@
-"""An import in a process of its own, to be killed: `python -m tests.fhir_import_child FOLDER SOURCE PATH`."""
+"""An import in a process of its own, to be killed: `python -m tests.fhir_import_child FOLDER SOURCE PATH [BATCH]`."""
 
 from __future__ import annotations
 
+import json
+import resource
 import sys
 from pathlib import Path
 
@@ -15,9 +17,9 @@ CLINIC = "clinic-" + "0" * 32
 NOW = 1_795_395_600_000_000
 
 
-def import_into(folder: Path, source: str, path: Path) -> Report:
+def import_into(folder: Path, source: str, path: Path, tables_url: str | None = None) -> Report:
     log = SqliteLog(folder / "log.db", create=True)
-    tables = open_tables(f"sqlite:{folder / 'tables.db'}")
+    tables = open_tables(tables_url or f"sqlite:{folder / 'tables.db'}")
     try:
         return import_fhir(
             [path],
@@ -33,5 +35,7 @@ def import_into(folder: Path, source: str, path: Path) -> Report:
 
 
 if __name__ == "__main__":
-    importing.BATCH_ITEMS = 50
-    import_into(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
+    folder, source, path, *batch = sys.argv[1:]
+    importing.BATCH_ITEMS = int(batch[0]) if batch else importing.BATCH_ITEMS
+    done = import_into(Path(folder), source, Path(path)).to_json()
+    print(json.dumps({**done, "resident_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))  # noqa: T201

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Collection
 from typing import Any
@@ -15,6 +16,7 @@ from events.rules import Effect, Head
 from projections.projector import project
 from projections.store import Tables
 from services.fhir.items import Held, Key
+from services.fhir.references import Directory
 
 WAIT_SECONDS = 60.0
 """How long an import waits for another projector to bring the tables up."""
@@ -77,3 +79,16 @@ class TablesStanding:
         at = columns.index("system")
         found = self._tables.database.find(self._identifiers, ["value"], [(value,)])
         return {row[0] for row in found if (row[at] or "") == system and row[0].startswith("patient-")}
+
+
+def directory_of(tables: Tables, clinic_stream: str) -> Directory:
+    """Resolves conditional references (`system|value`) to the clinic's practitioners, locations and organisations."""
+    found: list[tuple[str, str | None, str]] = []
+    for name in ("practitioners", "locations", "organisations"):
+        table = next(t for t in tables.definition.tables if t.name == name)
+        columns = [column.name for column in table.columns]
+        record_id, identifiers = columns.index("record_id"), columns.index("identifiers")
+        for row in tables.rows(table, clinic_stream):
+            held = json.loads(row[identifiers] or "[]")
+            found.extend((row[record_id], number["system"], number["value"]) for number in held)
+    return Directory(found)

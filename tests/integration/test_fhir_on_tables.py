@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import lzma
 import random
-import resource
 import subprocess
 import sys
 import time
@@ -17,6 +17,7 @@ import pytest
 
 from events.codec import encode_event
 from events.envelope import Event, derive_id
+from events.errors import TablesUnavailable
 from events.log import Entry
 from events.position import EVENTS
 from events.rules import Verdict
@@ -25,10 +26,12 @@ from projections.digest import digest
 from projections.projector import project
 from projections.store import Tables, open_tables
 from projections.system_tables import JOURNAL
-from services.fhir.exact_json import parse
+from services.fhir.exact_json import parse, write
 from services.fhir.exporting import export_fhir
 from services.fhir.references import patient_stream
-from tests.fhir_import_child import import_into
+from services.fhir.standing import TablesStanding, directory_of
+from tests.fhir_import_child import CLINIC, import_into
+from tests.fhir_resources import RESOURCES
 from tests.fhir_standing import ACTOR, rewind
 from tests.servers import ROOT
 
@@ -159,9 +162,11 @@ def test_two_processes_import_the_same_and_another_source(small: Path, tmp_path:
     assert digests(shared) == digests(whole)
 
 
-def _start(folder: Path, source: str, path: Path) -> subprocess.Popen[bytes]:
+def _start(
+    folder: Path, source: str, path: Path, *, batch: int | None = 50, stdout: int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "tests.fhir_import_child", str(folder), source, str(path)]
-    return subprocess.Popen(command, cwd=ROOT)
+    return subprocess.Popen(command + ([str(batch)] if batch else []), cwd=ROOT, stdout=stdout)
 
 
 def _log_bytes(folder: Path) -> int:
@@ -211,6 +216,11 @@ def test_what_was_voided_and_recorded_here_shows_in_the_export(small: Path, tmp_
 
 
 def _record(log: SqliteLog, tables: Tables, stream: str, name: str, fields: dict[str, object]) -> None:
+    _append(log, tables, stream, name, fields)
+    project(log, tables)
+
+
+def _append(log: SqliteLog, tables: Tables, stream: str, name: str, fields: dict[str, object]) -> None:
     head = tables.head(stream)
     event = Event(
         derive_id(name),
@@ -226,15 +236,81 @@ def _record(log: SqliteLog, tables: Tables, stream: str, name: str, fields: dict
         (f"id.rekam.{name}", fields),
     )
     log.append(EVENTS, [Entry(stream.encode(), encode_event(event))])
-    project(log, tables)
+
+
+def test_conditional_references_resolve_whatever_came_first(tmp_path: Path) -> None:
+    path = tmp_path / "all.ndjson"
+    kinds = ("Encounter", "Location", "Organization", "Practitioner")
+    location = {**RESOURCES["Location"], "identifier": [{"system": "urn:l", "value": "7"}]}
+    path.write_text("\n".join(write({**RESOURCES, "Location": location}[kind]) for kind in kinds))
+    import_into(tmp_path, "s", path)
+    opened = open_tables(f"sqlite:{tmp_path / 'tables.db'}")
+    directory = directory_of(opened, CLINIC)
+    encounter = opened.rows("encounters", patient_stream("s", "p1"))[0]
+    assert {"urn:l|7", "urn:o|1", "s/d1"} <= set(encounter)
+    assert [directory.resolve(name) for name in ("urn:l|7", "urn:o|1", "s/d1")] == ["s/l1", "s/o1", "s/d1"]
+    exported = {one.resource_type for one in export_fhir(opened, CLINIC)}
+    assert exported == {"Location", "Organization", "Practitioner"}
+    opened.close()
+
+
+def test_a_patient_is_found_by_an_identifier_in_the_tables(tmp_path: Path) -> None:
+    path = tmp_path / "p.ndjson"
+    named = {"reference": "Patient?identifier=urn:rs-a|00-12-34"}
+    vital = {"resourceType": "Observation", "id": "v", "subject": named}
+    path.write_text("\n".join(map(write, (vital, RESOURCES["Patient"]))))
+    report = import_into(tmp_path, "s", path)
+    assert report.mapped == {"Observation": 1, "Patient": 1}
+    assert import_into(tmp_path, "s", path).unchanged == 2
+
+
+@pytest.mark.postgresql
+def test_postgresql_holds_the_same(postgresql_database: str, small: Path, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("sqlite", "postgresql")]
+    for folder, url in zip(folders, (None, postgresql_database), strict=True):
+        folder.mkdir()
+        for _ in range(2):
+            report = import_into(folder, "fhir", small, url)
+        assert (report.appended, report.unchanged) == (0, 1_500)
+    opened = open_tables(postgresql_database)
+    assert digest(opened)["tables"] == digests(folders[0])
+    assert opened.head(patient_stream("fhir", parse(small.read_text().splitlines()[0])["id"])).version
+    opened.close()
+
+
+def test_an_import_waits_for_another_projector_and_not_for_ever(small: Path, tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log.db", create=True)
+    other, mine = (open_tables(f"sqlite:{tmp_path / 'tables.db'}") for _ in range(2))
+    project(log, other, hold=True)
+    _append(log, mine, "patient-1", "care.NoteWritten", {"record_id": "n1", "kind": "soap", "text": "x"})
+    moment = [0.0]
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        moment[0] += seconds
+
+    standing = TablesStanding(log, mine, wait_seconds=1.0, monotonic=lambda: moment[0], sleep=sleep)
+    with pytest.raises(TablesUnavailable, match="the tables stand"):
+        standing.catch_up(log.end())
+    assert 1.0 <= sum(waits) <= 1.1
+    other.release_lease()
+    standing.catch_up(log.end())
+    assert mine.head("patient-1").version == 1
+    for opened in (other, mine, log):
+        opened.close()
 
 
 @pytest.mark.data
 @pytest.mark.slow
 def test_the_full_set_has_the_counts_of_its_readme(shared_data: Path, tmp_path: Path) -> None:
-    report = import_into(tmp_path, "fhir", shared_data / "synthea" / "fhir-r4-ndjson")
-    assert {kind: report.mapped[kind] for kind in FULL_COUNTS} == FULL_COUNTS
-    assert report.read == report.mapped + report.kept
-    assert report.read.total() == 200_760
-    assert report.refused == 0
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 400 * 1024
+    child = _start(
+        tmp_path, "fhir", shared_data / "synthea" / "fhir-r4-ndjson", batch=None, stdout=subprocess.PIPE
+    )
+    output, _ = child.communicate(timeout=280)
+    report = json.loads(output)
+    read, mapped, kept = (Counter(report[name]) for name in ("read", "mapped", "kept"))
+    assert {kind: mapped[kind] for kind in FULL_COUNTS} == FULL_COUNTS
+    assert read == mapped + kept
+    assert (read.total(), report["refused"]) == (200_760, 0)
+    assert report["resident_kib"] < 400 * 1024
