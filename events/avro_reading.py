@@ -2,7 +2,8 @@
 
 Replay decides how long a recovery takes, and decoding is half of replay. A reader that walks the schema pays for
 every field of every value; here the schema is walked once and becomes straight-line code, in which an absent
-field costs one comparison and a short string one slice. (On our events this is two to three times as fast as fastavro; see docs/decisions.)
+field costs one comparison and a short string one slice. (On our events two to three times as fast as fastavro:
+docs/decisions/5-compiled-avro.md.)
 
 What a value may hold is checked here and nowhere later, because no record on the log, however wrong, may stop a
 reader: what passes goes into every database that we know.
