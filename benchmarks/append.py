@@ -24,8 +24,10 @@ from events.sqlite_log import SqliteLog
 
 COMMITS = 300
 WRITERS = 16
-EACH = 60
-"""Events that each of the writers appends."""
+EACH = 20
+"""Events that each of the writers appends in a round."""
+ROUNDS = 5
+"""Rounds of one and of all a run: short ones in turns, so that a slow moment of the disk hits both."""
 
 
 def run(bench: Bench) -> list[Figure]:
@@ -88,7 +90,7 @@ def _against_bare(bench: Bench, log: SqliteLog, bare: BareCommits, entries: Sequ
 def _writers(bench: Bench, log: SqliteLog, entries: Sequence[Entry]) -> list[Figure]:
     alone: list[float] = []
     together: list[float] = []
-    for _ in range(bench.runs):
+    for _ in range(ROUNDS * bench.runs):
         alone.append(WRITERS * EACH / timed(lambda: _append_from(log, entries, 1, WRITERS * EACH)))
         together.append(WRITERS * EACH / timed(lambda: _append_from(log, entries, WRITERS, EACH)))
     one, many = statistics.median(alone), statistics.median(together)
