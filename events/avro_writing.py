@@ -285,7 +285,7 @@ def compile_tuple_writer(schema: Schema, head: bytes) -> Callable[[tuple[Any, ..
     source = _Source(names_of(schema))
     source.add(0, "def write(value):", f"    pieces = [{head!r}]", "    put = pieces.append")
     pairs = [(field, source.fresh()) for field in schema["fields"]]
-    source.add(1, f"{', '.join(of for _, of in pairs)} = value")
+    source.add(1, f"{', '.join(of for _, of in pairs)}, = value")
     source.fields(schema, pairs, 1)
     source.add(1, "return b''.join(pieces)")
     return _made(source)
