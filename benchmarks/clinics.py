@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 from benchmarks.harness import Bench
 from events.log import EventLog
-from events.position import Position
-from events.rules import Link
 from projections.bulk import rebuild
 from replicator.archive import Archive, ArchiveIndex
 from replicator.directory_store import DirectoryStore
@@ -79,24 +75,6 @@ def _write(bench: Bench, log: EventLog, events: int, heads: Heads = lambda strea
     write_simulation(log, traffic, heads, bench.seed, batch_events=BATCH_EVENTS)
 
 
-@dataclass(frozen=True)
-class SnapshotRows:
-    """A snapshot of an archive, row by row, as a rebuild takes it."""
-
-    snapshot: Snapshot
-
-    @property
-    def position(self) -> Position:
-        return self.snapshot.position
-
-    @property
-    def links(self) -> Sequence[Link]:
-        return self.snapshot.links
-
-    def rows(self, table: str) -> Iterator[Sequence[object]]:
-        return chain.from_iterable(self.snapshot.rows(table))
-
-
-def newest_snapshot(archive: ArchiveIndex) -> SnapshotRows:
+def newest_snapshot(archive: ArchiveIndex) -> Snapshot:
     """Of an archive that has one."""
-    return SnapshotRows(open_snapshot(archive, archive.snapshots[-1].id))
+    return open_snapshot(archive, archive.snapshots[-1].id)

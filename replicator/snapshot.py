@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 from events.avro_reading import MALFORMED, compile_rows_reader
@@ -220,8 +221,12 @@ class Snapshot:
     links: tuple[Link, ...]
     tables: tuple[TableFact, ...]
 
-    def rows(self, table: str) -> Iterator[list[Row]]:
-        """Batches of a table's rows. Raises ArchiveGap or Corrupt naming the part."""
+    def rows(self, table: str) -> Iterator[Row]:
+        """A table's rows, one by one. Raises ArchiveGap or Corrupt naming the part, before any row of it."""
+        return chain.from_iterable(self.batches(table))
+
+    def batches(self, table: str) -> Iterator[list[Row]]:
+        """The same in lists of some thousands."""
         fact = next((fact for fact in self.tables if fact.name == table), None)
         if fact is None:
             raise Refused(f"the snapshot {self.id} holds no table {table}")

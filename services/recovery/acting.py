@@ -26,6 +26,7 @@ from events.partitioning import all_partitions
 from events.position import CONTROL, CONTROL_PARTITION, Position
 from events.rules import Effect, Rewind
 from replicator.planning import Holdings, RecoveryPlan, Target, plan_recovery, resolve
+from replicator.snapshot import open_snapshot
 from services.projecting import catch_up
 from services.recovery.looking import View, find_log, look
 from services.recovery.verifying import verify
@@ -211,6 +212,6 @@ def bring_tables(
         if plan.tables == "rebuild":
             end = log.end()
             tell(f"Rebuilding the tables from {end.records():,} records.")
-            snapshot = view.archive.snapshot(plan.snapshot) if plan.snapshot else None
+            snapshot = open_snapshot(view.archive, plan.snapshot) if plan.snapshot else None
             rebuild(system.log_opener(), end, tables, workers=workers, snapshot=snapshot)
         catch_up(log, tables)

@@ -135,11 +135,11 @@ def test_a_snapshot_killed_at_every_operation():
             )
         except Killed:
             for held in check(world).snapshots:  # the note may have been the last thing that it did
-                assert [r for batch in open_snapshot(world.index(), held.id).rows("t") for r in batch] == rows
+                assert list(open_snapshot(world.index(), held.id).rows("t")) == rows
             continue
         break
     (held,) = check(world).snapshots
-    assert [r for batch in open_snapshot(world.index(), held.id).rows("t") for r in batch] == rows
+    assert list(open_snapshot(world.index(), held.id).rows("t")) == rows
     assert operations > 15
 
 

@@ -46,7 +46,7 @@ def written(world, *tables):
 
 
 def read(snapshot, table):
-    return [row for batch in snapshot.rows(table) for row in batch]
+    return list(snapshot.rows(table))
 
 
 def test_a_snapshot_comes_back_as_it_was():
