@@ -9,6 +9,8 @@ from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_d
 from events.errors import Busy
 from events.log import EventLog
 from events.position import Position
+from projections.bulk import OpenSource
+from projections.completing import complete_journal
 from projections.projector import project
 from projections.store import Tables
 
@@ -18,6 +20,12 @@ PATIENCE_SECONDS = 60.0
 def catch_up(log: EventLog, tables: Tables) -> None:
     """Brings the tables to the log's end as it is now."""
     follow_to(log.end(), log, tables)
+
+
+def finish_journal(open_log: OpenSource, tables: Tables) -> None:
+    """Fills the journal where a recovery from a snapshot was stopped before it did."""
+    if tables.journal_from() is not None:
+        complete_journal(open_log, tables)
 
 
 def follow_to(position: Position, log: EventLog, tables: Tables) -> None:

@@ -13,6 +13,7 @@ from events.memory_log import MemoryLog
 from events.position import CONTROL, EVENTS, Position
 from events.rules import EMPTY, Effect, Head, Rewind, Verdict, judge_version
 from services.fhir.items import Held, Key
+from services.fhir.mapping.registration import NIK_SYSTEM
 
 ACTOR = {"id": "test", "role": "operator", "system": "tests"}
 
@@ -67,13 +68,16 @@ class LogStanding:
     def applied(self, event_ids: Collection[EventId]) -> Collection[EventId]:
         return set(event_ids) & {event.event_id for event in self.events}
 
-    def patients_known_as(self, system: str, value: str) -> Collection[str]:
-        found = set()
+    def patients_known_as(self, source: str, system: str, value: str) -> Collection[str]:
+        found: dict[str, str] = {}
         for event in self.events:
             if event.type in ("registration.PatientRegistered", "registration.PatientCorrected"):
-                numbers = {(i["system"] or "", i["value"]) for i in event.payload[1]["identifiers"]}
-                (found.add if (system, value) in numbers else found.discard)(event.stream)
-        return found
+                fields = event.payload[1]
+                numbers = {(i["system"] or "", i["value"]) for i in fields["identifiers"]}
+                found.pop(event.stream, None)
+                if (system, value) in numbers | {(NIK_SYSTEM, fields["nik"])}:
+                    found[event.stream] = fields["origin"]["source"]
+        return {stream for stream, of in found.items() if of == source}
 
     def of(self, stream: str) -> list[Event]:
         return [event for event in self.events if event.stream == stream]

@@ -158,7 +158,7 @@ class History:
             self.heartbeat()
         elif act < 0.90:
             self.ends.append(self.log.end())
-        elif act < 0.93:
+        elif act < 0.96:
             self.go_back()
         else:
             self.ahead()

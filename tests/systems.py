@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from replicator.encryption import Identity, new_identity
 from replicator.memory_store import MemoryStore
 from replicator.note import Signer
 from replicator.shipper import Shipper
-from replicator.stores import ObjectStore
+from replicator.stores import ObjectStore, Stored
 
 CLINIC = "c" * 32
 START = 1_700_000_000_000
@@ -28,6 +29,49 @@ class HandClock:
 
     def __call__(self) -> int:
         return self.now
+
+
+class Died(Exception):
+    """The process ended here."""
+
+
+class DyingStore:
+    """A store whose user dies at its n-th operation: before it, or after it was done and nobody heard of it."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._left: int | None = None
+        self._lock = threading.Lock()
+
+    def die_after(self, operations: int) -> None:
+        self._left = operations
+
+    def live(self) -> None:
+        self._left = None
+
+    def _step(self) -> None:
+        with self._lock:
+            if self._left is not None:
+                self._left -= 1
+                if self._left < 0:
+                    raise Died
+
+    def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        self._step()
+        return self._store.get(key, start, length)
+
+    def list(self, prefix: str, after: str = "") -> Iterator[Stored]:
+        self._step()
+        return self._store.list(prefix, after)
+
+    def create(self, key: str, data: bytes) -> None:
+        self._step()
+        self._store.create(key, data)
+        self._step()
+
+    def remove(self, key: str) -> None:
+        self._step()
+        self._store.remove(key)
 
 
 @dataclass

@@ -19,7 +19,7 @@ from services.fhir.importing import DEFAULT_SOURCE, Report, import_fhir
 from services.fhir.reading import Refusal
 from services.fhir.standing import TablesStanding
 from services.patients import one_patient
-from services.projecting import catch_up
+from services.projecting import catch_up, finish_journal
 from services.simulation.traffic import simulate as traffic
 from services.simulation.writing import newest_epoch, write_simulation
 
@@ -47,6 +47,7 @@ def import_(
     """FHIR R4: NDJSON, Bundles, folders of them. The same again changes nothing; what changed is a correction."""
     place = open_home(home)
     with closing(place.log()) as log, closing(place.tables()) as tables, progress("importing") as advance:
+        finish_journal(place.log_opener(), tables)
         report = import_fhir(
             paths,
             source=source,

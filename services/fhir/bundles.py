@@ -55,6 +55,8 @@ class Window:
     def __init__(self, read: Callable[[int], bytes] | None) -> None:
         self._read, self._rest = read, b""
         self.text, self.at, self.ended = "", 0, read is None
+        self.kind: object = None
+        """The Bundle's `type`, once `entries` has passed it."""
 
     @classmethod
     def over(cls, text: str) -> Window:
@@ -154,7 +156,9 @@ def entries(window: Window) -> Iterator[Entry | ValueError]:
                 for number in _items(window):
                     yield _entry(window, number)
             else:
-                window.value()
+                value, _ = window.value()
+                if key == "type":
+                    window.kind = value
         if window.peek():
             raise Unfit("something follows the Bundle")
     except ValueError as error:

@@ -28,7 +28,7 @@ from events.errors import BadInput, Conflict, SetAside
 from events.log import MAX_VALUE_BYTES, Entry, EventLog
 from events.position import EVENTS, Position
 from events.rules import EMPTY, Head
-from services.fhir.items import Circumstances, Decision, Held, Item, Key, Waiting, decide, place, unplaced
+from services.fhir.items import Circumstances, Decision, Held, Item, Key, Waiting, decide, place, placed
 from services.fhir.reading import Found, Refusal, find_files, read_resources
 from services.fhir.waiting_room import WaitingRoom
 
@@ -66,8 +66,8 @@ class Standing(Protocol):
         """Those of the events that took effect."""
         ...
 
-    def patients_known_as(self, system: str, value: str) -> Collection[str]:
-        """The streams of the patients who bear this identifier."""
+    def patients_known_as(self, source: str, system: str, value: str) -> Collection[str]:
+        """The streams of the source's patients who bear this identifier."""
         ...
 
 
@@ -178,11 +178,11 @@ class _Run:
                 self._refuse(item)
                 continue
             self.report.read[item.resource["resourceType"]] += 1
-            placed = place(item, self.source, self.clinic_stream, self._patient_named)
-            if isinstance(placed, Waiting):
-                self.waiting.add(placed)
+            found = place(item, self.source, self.clinic_stream)
+            if isinstance(found, Waiting):
+                self.waiting.add(found)
                 continue
-            batch.append(placed)
+            batch.append(found)
             size += len(item.text)
             if len(batch) >= BATCH_ITEMS or size >= BATCH_BYTES:
                 self._settle(batch)
@@ -194,16 +194,16 @@ class _Run:
         """All patients are in; who is not known now stays with the source."""
         batch: list[Item] = []
         for waiting in self.waiting:
-            placed = place(waiting.found, self.source, self.clinic_stream, self._patient_named)
-            batch.append(unplaced(placed, self.source) if isinstance(placed, Waiting) else placed)
+            batch.append(placed(waiting, self.source, self._patient_named(waiting.identifier)))
             if len(batch) >= BATCH_ITEMS:
                 self._settle(batch)
                 batch = []
         self._settle(batch)
 
     def _patient_named(self, identifier: str) -> str | None:
+        """The stream of the one patient who bears it; of several nobody guesses."""
         system, _, value = identifier.partition("|")
-        found = self.standing.patients_known_as(system, value)
+        found = self.standing.patients_known_as(self.source, system, value)
         return next(iter(found)) if len(found) == 1 else None
 
     def _settle(self, batch: list[Item]) -> None:

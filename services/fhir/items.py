@@ -7,7 +7,6 @@ change back to an earlier content is a new one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import zstandard
@@ -54,10 +53,16 @@ class Held(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """A resource whose patient is named by an identifier that nobody bears so far."""
+    """A resource whose patient is named by an identifier: who that is, is known once all patients are in.
+
+    It waits even if somebody bears the identifier already: otherwise a second patient with the same one, later in
+    the same files, would let importing them again place it elsewhere.
+    """
 
     found: Found
     identifier: str
+    """`system|value`"""
+    digest: bytes
 
 
 class Circumstances(NamedTuple):
@@ -71,10 +76,8 @@ class Circumstances(NamedTuple):
     """Microseconds UTC."""
 
 
-def place(
-    found: Found, source: str, clinic_stream: str, patient_named: Callable[[str], str | None]
-) -> Item | Waiting:
-    """Where a resource belongs. `patient_named`: `system|value` -> the stream of the one patient so named."""
+def place(found: Found, source: str, clinic_stream: str) -> Item | Waiting:
+    """Where a resource belongs, or that it waits for its patient to be known."""
     resource = found.resource
     kind = resource["resourceType"]
     digest = content_digest(resource)
@@ -82,30 +85,27 @@ def place(
     identity = resource.get("id") or digest.hex()[:32]
     if "id" not in resource:
         found = found._replace(resource={**resource, "id": identity})
-    patient = None
+    patient = patient_of(resource, found.links)
     if kind == "Patient":
         stream = patient_stream(source, identity)
     elif kind in CLINIC_TYPES:
         stream = clinic_stream
-    elif (patient := patient_of(resource, found.links)) is None or patient.contained is not None:
+    elif patient is None or patient.contained is not None:
         stream = source_stream(source)
     elif patient.id is not None:
         stream = patient_stream(source, patient.id)
     else:
-        identifier = patient.identifier or ""
-        named = patient_named(identifier)
-        if named is None:
-            return Waiting(found, identifier)
-        stream = named
+        return Waiting(found, patient.identifier or "", digest)
     mappable = kind in MAPPINGS and stream != source_stream(source)
     return Item(found, (stream, source, kind, identity), digest, mappable)
 
 
-def unplaced(waiting: Waiting, source: str) -> Item:
-    """Kept with its source, as its patient is not known."""
+def placed(waiting: Waiting, source: str, stream: str | None) -> Item:
+    """With its patient, or kept with its source where nobody knows them (`stream` is None)."""
     resource = waiting.found.resource
-    key = (source_stream(source), source, resource["resourceType"], resource["id"])
-    return Item(waiting.found, key, content_digest(resource), False)
+    kind = resource["resourceType"]
+    key = (stream or source_stream(source), source, kind, resource["id"])
+    return Item(waiting.found, key, waiting.digest, stream is not None and kind in MAPPINGS)
 
 
 class Decision(NamedTuple):

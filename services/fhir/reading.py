@@ -5,7 +5,8 @@ Rules, and why they are so:
   single resource). Content decides, since names lie: see `_is_document`. Both may be plain, .gz or .xz.
 - Lines are read one at a time and a Bundle's entries are cut out of a sliding window, so memory is bounded by
   MAX_RESOURCE_BYTES, not by the file. Only a Bundle of type `history` (newest first; it has to be turned round) and
-  a Bundle that does not say so within its first PEEK_BYTES are held whole, up to MAX_DOCUMENT_BYTES.
+  a Bundle that does not say what it is within its first PEEK_BYTES are held whole, up to MAX_DOCUMENT_BYTES.
+- Links to folders are not followed: they may lead in a circle.
 - The exact text of each resource is kept, byte for byte: what is exported later is what was received.
 - What cannot be read is a Refusal with file, line (of a Bundle: entry) and reason, and the rest goes on. Reasons
   name no content: it is patient data.
@@ -88,11 +89,16 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
 
 def _below(folder: Path) -> Iterator[Path]:
     endings = tuple(ending + packed for ending in ENDINGS for packed in COMPRESSIONS)
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=_refuse_folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             if not name.startswith(".") and name.lower().endswith(endings):
                 yield Path(parent, name)
+
+
+def _refuse_folder(error: OSError) -> None:
+    # os.walk would pass over it in silence.
+    raise BadInput(f"the folder {error.filename} cannot be read: {error.strerror}", "check its permissions")
 
 
 def read_resources(files: Iterable[Path], moved: Moved | None = None) -> Iterator[Found | Refusal]:
@@ -264,8 +270,12 @@ def _read_text(name: str, line: int, text: bytes) -> Iterator[Found | Refusal]:
 def _read_bundle_file(path: Path, name: str, stream: _Stream) -> Iterator[Found | Refusal]:
     """Reads the file twice: references may point forward, so the links have to be known first."""
     with _open(path, None) as first:
-        links = links_of(entries(Window(first.read)))
-    yield from _found(name, entries(Window(stream.read)), links)
+        window = Window(first.read)
+        links = links_of(entries(window))
+    if window.kind == "history":  # said so late
+        yield from _read_document(name, stream)
+    else:
+        yield from _found(name, entries(Window(stream.read)), links)
 
 
 def _read_bundle_text(name: str, text: str, newest_first: bool) -> Iterator[Found | Refusal]:

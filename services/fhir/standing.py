@@ -15,12 +15,17 @@ from events.position import Position
 from events.rules import Effect, Head
 from projections.projector import project
 from projections.store import Tables
+from projections.tables import IDENTIFIERS, LOCATIONS, ORGANISATIONS, PATIENTS, PRACTITIONERS, RESOURCES
+from services.fhir.building.people import MEDICAL_RECORD
 from services.fhir.items import Held, Key
+from services.fhir.mapping.registration import NIK_SYSTEM
 from services.fhir.references import Directory
 
 WAIT_SECONDS = 60.0
 """How long an import waits for another projector to bring the tables up."""
 LOOK_SECONDS = 0.02
+PATIENT_NUMBERS = {NIK_SYSTEM: "nik", MEDICAL_RECORD: "medical_record_number"}
+"""Identifier system -> the column of the patients' own that holds its numbers."""
 
 
 class TablesStanding:
@@ -43,7 +48,6 @@ class TablesStanding:
         self._digest, self._event, self._kind = (
             names.index(n) for n in ("content_sha256", "event_id", "kind")
         )
-        self._identifiers = next(t for t in tables.definition.tables if t.name == "identifiers")
 
     def catch_up(self, end: Position) -> None:
         deadline = self._monotonic() + self._wait_seconds
@@ -74,18 +78,30 @@ class TablesStanding:
     def applied(self, event_ids: Collection[EventId]) -> Collection[EventId]:
         return self._tables.applied_many(event_ids).keys()
 
-    def patients_known_as(self, system: str, value: str) -> Collection[str]:
-        columns = [column.name for column in self._identifiers.columns]
-        at = columns.index("system")
-        found = self._tables.database.find(self._identifiers, ["value"], [(value,)])
-        return {row[0] for row in found if (row[at] or "") == system and row[0].startswith("patient-")}
+    def patients_known_as(self, source: str, system: str, value: str) -> Collection[str]:
+        streams = self._bearers(system, value)
+        # A number such as the NIK is known to several sources; each means its own record of the person.
+        keys = [(stream, source, "Patient") for stream in streams]
+        find = self._tables.database.find
+        own = (
+            {row[0] for row in find(RESOURCES, ["stream", "source", "resource_type"], keys)}
+            if keys
+            else set()
+        )
+
+    def _bearers(self, system: str, value: str) -> set[str]:
+        column = PATIENT_NUMBERS.get(system)
+        if column is not None:
+            return {row[0] for row in self._tables.database.find(PATIENTS, [column], [(value,)])}
+        at = [c.name for c in IDENTIFIERS.columns].index("system")
+        found = self._tables.database.find(IDENTIFIERS, ["value"], [(value,)])
+        return {row[0] for row in found if (row[at] or "") == system}
 
 
 def directory_of(tables: Tables, clinic_stream: str) -> Directory:
     """Resolves conditional references (`system|value`) to the clinic's practitioners, locations and organisations."""
     found: list[tuple[str, str | None, str]] = []
-    for name in ("practitioners", "locations", "organisations"):
-        table = next(t for t in tables.definition.tables if t.name == name)
+    for table in (PRACTITIONERS, LOCATIONS, ORGANISATIONS):
         columns = [column.name for column in table.columns]
         record_id, identifiers = columns.index("record_id"), columns.index("identifiers")
         for row in tables.rows(table, clinic_stream):

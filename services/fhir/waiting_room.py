@@ -26,22 +26,24 @@ class WaitingRoom:
         found = waiting.found
         if not self._links or self._links[-1] is not found.links:
             self._links.append(found.links)
-        row = [
-            found.file,
-            found.line,
-            found.text.decode(),
-            found.resource["id"],
-            waiting.identifier,
-            len(self._links),
-        ]
+        row = {
+            "file": found.file,
+            "line": found.line,
+            "text": found.text.decode(),
+            "id": found.resource["id"],
+            "links": len(self._links) - 1,
+            "identifier": waiting.identifier,
+            "digest": waiting.digest.hex(),
+        }
         self._file.write(json.dumps(row) + "\n")
 
     def __iter__(self) -> Iterator[Waiting]:
         self._file.seek(0)
-        for row in self._file:
-            file, line, text, identity, identifier, links = json.loads(row)
-            resource = {**parse(text), "id": identity}
-            yield Waiting(Found(file, line, text.encode(), resource, self._links[links - 1]), identifier)
+        for line in self._file:
+            row = json.loads(line)
+            resource = {**parse(row["text"]), "id": row["id"]}
+            found = Found(row["file"], row["line"], row["text"].encode(), resource, self._links[row["links"]])
+            yield Waiting(found, row["identifier"], bytes.fromhex(row["digest"]))
 
     def close(self) -> None:
         self._file.close()

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from projections.bulk import rebuild
+from projections.completing import complete_journal
 
 from events.codec import encode_control, rewound
 from events.control import read_rewinds
@@ -129,8 +130,9 @@ def act(system: System, request: Request, view: View, plan: RecoveryPlan, report
         tell("Writing the checkpoint that covers the recovery.")
         report.checkpoint = ship(system, log).checkpoint
         clock.step("checkpoint")
+        fill_journal(system, log, request.workers)
+        clock.step("journal")
         with closing(system.tables()) as tables:
-            catch_up(log, tables)
             report.verified = verify(log, tables)
         clock.step("verification")
     report.finished = system.clock()
@@ -214,4 +216,11 @@ def bring_tables(
             tell(f"Rebuilding the tables from {end.records():,} records.")
             snapshot = open_snapshot(view.archive, plan.snapshot) if plan.snapshot else None
             rebuild(system.log_opener(), end, tables, workers=workers, snapshot=snapshot)
+        catch_up(log, tables)
+
+
+def fill_journal(system: System, log: EventLog, workers: int) -> None:
+    """The journal behind a snapshot's tables, which serve already; nothing where it is whole."""
+    with closing(system.tables()) as tables:
+        complete_journal(system.log_opener(), tables, workers=workers)
         catch_up(log, tables)

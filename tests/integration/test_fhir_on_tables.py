@@ -254,14 +254,28 @@ def test_conditional_references_resolve_whatever_came_first(tmp_path: Path) -> N
     opened.close()
 
 
-def test_a_patient_is_found_by_an_identifier_in_the_tables(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "number", ["urn:rs-a|00-12-34", "https://fhir.kemkes.go.id/id/nik|3171014501900001"], ids=["other", "nik"]
+)
+def test_a_patient_is_found_by_an_identifier_in_the_tables(tmp_path: Path, number: str) -> None:
     path = tmp_path / "p.ndjson"
-    named = {"reference": "Patient?identifier=urn:rs-a|00-12-34"}
-    vital = {"resourceType": "Observation", "id": "v", "subject": named}
+    vital = {
+        "resourceType": "Observation",
+        "id": "v",
+        "subject": {"reference": f"Patient?identifier={number}"},
+    }
     path.write_text("\n".join(map(write, (vital, RESOURCES["Patient"]))))
-    report = import_into(tmp_path, "s", path)
-    assert report.mapped == {"Observation": 1, "Patient": 1}
-    assert import_into(tmp_path, "s", path).unchanged == 2
+    for source in ("s", "t"):  # each means its own record of the same person
+        report = import_into(tmp_path, source, path)
+        assert report.mapped == {"Observation": 1, "Patient": 1}
+        assert import_into(tmp_path, source, path).unchanged == 2
+    path.write_text(write({**vital, "id": "w"}))
+    assert import_into(tmp_path, "u", path).kept == {
+        "Observation": 1
+    }  # other sources' patients are not its own
+    opened = open_tables(f"sqlite:{tmp_path / 'tables.db'}")
+    assert [len(opened.rows("observations", patient_stream(source, "p1"))) for source in ("s", "t")] == [1, 1]
+    opened.close()
 
 
 @pytest.mark.postgresql

@@ -214,6 +214,15 @@ def test_patients_named_by_an_identifier(log: MemoryLog, tmp_path: Path) -> None
     assert run(log, path).appended == 0
 
 
+def test_of_two_patients_with_one_number_nobody_guesses(log: MemoryLog, tmp_path: Path) -> None:
+    named = {**vital("1"), "subject": {"reference": "Patient?identifier=urn:rs-a|00-12-34"}}
+    twin = {**RESOURCES["Patient"], "id": "p2"}
+    path = write(tmp_path / "t.ndjson", RESOURCES["Patient"], named, twin)
+    report = run(log, path)
+    assert (report.mapped, report.kept) == ({"Patient": 2}, {"Observation": 1})
+    assert run(log, path).appended == 0
+
+
 def test_references_within_a_bundle(log: MemoryLog, tmp_path: Path) -> None:
     entry = [
         {"fullUrl": "urn:uuid:b", "resource": {**vital("9", patient="urn:uuid:a"), "id": None}},

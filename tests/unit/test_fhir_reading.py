@@ -112,6 +112,20 @@ def test_a_history_bundle_is_read_oldest_first(tmp_path: Path) -> None:
     assert [f.resource["multipleBirthInteger"] for f in found] == [1, 2]
 
 
+def test_a_history_bundle_that_says_so_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "PEEK_BYTES", 60)
+    held = [{"resource": json.loads(PATIENT.replace(":1}", f":{n}}}"))} for n in (3, 2, 1)]
+    for members in (
+        {"resourceType": "Bundle", "entry": held, "type": "history"},
+        {"entry": held, "resourceType": "Bundle", "type": "history"},
+    ):
+        path = tmp_path / "history.json"
+        path.write_text(json.dumps(members, indent=1))
+        found, refused = read(path)
+        assert [f.resource["multipleBirthInteger"] for f in found] == [1, 2, 3]
+        assert not refused
+
+
 def test_a_resource_without_id_goes_by_its_urn(tmp_path: Path) -> None:
     path = tmp_path / "new.json"
     path.write_text(bundle("transaction", '{"resourceType":"Patient"}'))
