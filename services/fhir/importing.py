@@ -193,11 +193,14 @@ class _Run:
     def _settle_waiting(self) -> None:
         """All patients are in; who is not known now stays with the source."""
         batch: list[Item] = []
+        named: dict[str, str | None] = {}
         for waiting in self.waiting:
-            batch.append(placed(waiting, self.source, self._patient_named(waiting.identifier)))
+            if waiting.identifier not in named:
+                named[waiting.identifier] = self._patient_named(waiting.identifier)
+            batch.append(placed(waiting, self.source, named[waiting.identifier]))
             if len(batch) >= BATCH_ITEMS:
                 self._settle(batch)
-                batch = []
+                batch, named = [], {}
         self._settle(batch)
 
     def _patient_named(self, identifier: str) -> str | None:

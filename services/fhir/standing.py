@@ -82,12 +82,10 @@ class TablesStanding:
         streams = self._bearers(system, value)
         # A number such as the NIK is known to several sources; each means its own record of the person.
         keys = [(stream, source, "Patient") for stream in streams]
-        find = self._tables.database.find
-        own = (
-            {row[0] for row in find(RESOURCES, ["stream", "source", "resource_type"], keys)}
-            if keys
-            else set()
+        found = (
+            self._tables.database.find(RESOURCES, ["stream", "source", "resource_type"], keys) if keys else []
         )
+        return {row[0] for row in found}
 
     def _bearers(self, system: str, value: str) -> set[str]:
         column = PATIENT_NUMBERS.get(system)
