@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
-from events.errors import Refused, TooLarge
+from events.errors import BadInput, Refused, TooLarge
 from events.position import Partition, Position
 
 MAX_VALUE_BYTES = 8 * 1024 * 1024 - 64 * 1024
@@ -46,12 +46,18 @@ class Entry(NamedTuple):
 
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes | None], ...] = ()
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
-def refuse_oversized(entries: Sequence[Entry]) -> None:
-    """Raises TooLarge if any entry is over a limit, so that nothing is written of a batch that holds one."""
+def refuse_unfit(entries: Sequence[Entry]) -> None:
+    """Raises BadInput (TooLarge over a limit) so that nothing is written of a batch that holds an unfit entry.
+
+    Not every client can write a header without a value, or a record with neither key nor value. Foreign records may
+    have them: they are read, archived and restored.
+    """
     for index, entry in enumerate(entries):
+        if entry.key is None and entry.value is None:
+            raise BadInput(f"entry {index}: it has neither key nor value")
         size_bytes = len(entry.value or b"")
         if size_bytes > MAX_VALUE_BYTES:
             raise TooLarge(
@@ -60,7 +66,9 @@ def refuse_oversized(entries: Sequence[Entry]) -> None:
             )
         label_bytes = len(entry.key or b"")
         if entry.headers:
-            label_bytes += sum(len(k) + len(v or b"") for k, v in entry.headers)
+            if any(value is None for _, value in entry.headers):
+                raise BadInput(f"entry {index}: a header has no value")
+            label_bytes += sum(len(k) + len(v) for k, v in entry.headers)
         if label_bytes > MAX_LABEL_BYTES:
             raise TooLarge(
                 f"entry {index}: key and headers of {label_bytes} bytes are over the log's {MAX_LABEL_BYTES}"

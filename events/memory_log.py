@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from events.clock import Clock, wall_millis
 from events.errors import BadInput, LogGap, LogMissing, Refused
-from events.log import Entry, Placed, Record, TimeType, refuse_discontinuous, refuse_oversized
+from events.log import Entry, Placed, Record, TimeType, refuse_discontinuous, refuse_unfit
 from events.partitioning import all_partitions, partition_counts, partition_number, refuse_changed_counts
 from events.position import Partition, Position
 
@@ -39,7 +39,7 @@ class MemoryLog:
         self._lock = threading.Lock()
 
     def append(self, topic: str, entries: Sequence[Entry]) -> list[Placed]:
-        refuse_oversized(entries)
+        refuse_unfit(entries)
         if topic not in self.partitions:
             raise BadInput(f"the log has no topic {topic}")
         count = self.partitions[topic]

@@ -17,7 +17,7 @@ import json
 import os
 import sqlite3
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -208,7 +208,7 @@ def _sync(path: Path) -> None:
 _LENGTH = struct.Struct(">i")
 
 
-def pack_headers(headers: tuple[tuple[str, bytes | None], ...]) -> bytes | None:
+def pack_headers(headers: Sequence[tuple[str, bytes | None]]) -> bytes | None:
     """The stored form of a record's headers; None for none."""
     if not headers:
         return None

@@ -22,7 +22,7 @@ from events import sqlite_file
 from events.clock import Clock, wall_millis
 from events.errors import BadInput, Corrupt, LogGap, LogRecreated, Refused
 from events.group_commit import GroupCommit
-from events.log import Entry, Placed, Record, TimeType, refuse_discontinuous, refuse_oversized
+from events.log import Entry, Placed, Record, TimeType, refuse_discontinuous, refuse_unfit
 from events.partitioning import partition_counts, partition_number, refuse_changed_counts
 from events.position import Partition, Position
 from events.sqlite_file import BUSY_SECONDS, failures_of
@@ -91,7 +91,7 @@ class SqliteLog:
         self._group = GroupCommit(self._commit, busy_seconds * 2)
 
     def append(self, topic: str, entries: Sequence[Entry]) -> list[Placed]:
-        refuse_oversized(entries)
+        refuse_unfit(entries)
         if topic not in self.partitions:
             raise BadInput(f"{self.path}: the log has no topic {topic}")
         if not entries:

@@ -6,12 +6,17 @@ A new adapter joins by a class with these five methods and a line in `PLACES`.
 from __future__ import annotations
 
 import sqlite3
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+from kafka import KafkaAdminClient, TopicPartition
 
+from events.kafka_log import KafkaLog, KafkaRestorer
+from events.kafka_log.address import parse_address
+from events.kafka_log.topics import Topics
 from events.log import EventLog, LogRestorer
 from events.memory_log import MemoryPlace, MemoryRestorer
 from events.position import Partition
@@ -83,7 +88,36 @@ class SqliteSite:
             log.close()
 
 
+class KafkaSite:
+    """A log of its own on a shared broker, by its prefix."""
+
+    def __init__(self, servers: str) -> None:
+        self._servers = servers
+        self.prefix = f"contract-{uuid.uuid4().hex[:12]}."
+        self.url = f"kafka://{servers}/{self.prefix}?deadline_seconds=20"
+
+    def open(self, partitions: Mapping[str, int] | None = None, *, create: bool = False) -> KafkaLog:
+        return KafkaLog.open(self.url, create=create, partitions=partitions)
+
+    def restorer(self) -> LogRestorer:
+        return KafkaRestorer(self.url)
+
+    def lose(self) -> None:
+        topics = Topics(parse_address(self.url))
+        topics.delete(topics.standing())
+        topics.close()
+
+    def lose_records(self, topic: str, number: int, stop: int) -> None:
+        admin = KafkaAdminClient(bootstrap_servers=self._servers)
+        admin.delete_records({TopicPartition(self.prefix + topic, number): stop})
+        admin.close()
+
+    def discard(self) -> None:
+        self.lose()
+
+
 PLACES: dict[str, Callable[[pytest.FixtureRequest], Place]] = {
     "memory": lambda request: MemorySite(),
     "sqlite": lambda request: SqliteSite(request.getfixturevalue("tmp_path")),
+    "kafka": lambda request: KafkaSite(request.getfixturevalue("kafka_server")),
 }

@@ -17,7 +17,7 @@ COUNTS = {EVENTS: 3, ACCESS: 1, CONTROL: 1}
 P0 = Partition(CONTROL, 0)
 
 
-@pytest.fixture(params=PLACES)
+@pytest.fixture(params=[pytest.param(n, marks=[pytest.mark.kafka] if n == "kafka" else []) for n in PLACES])
 def place(request):
     place = PLACES[request.param](request)
     yield place
@@ -42,7 +42,7 @@ def entries(n, key=b"stream"):
 
 def test_what_was_appended_is_read_back_byte_for_byte(log):
     given = [
-        Entry(b"a", b"\x00\xff value", (("h", b"\x01"), ("h", None), ("\u00e9", b""))),
+        Entry(b"a", b"\x00\xff value", (("h", b"\x01"), ("h", b"\x02"), ("\u00e9", b""))),
         Entry(None, b"no key"),
         Entry(b"b", None),
         Entry(b"", b""),
@@ -131,6 +131,13 @@ def test_the_largest_value_fits_and_a_larger_one_is_refused_before_anything_is_w
         log.append(EVENTS, [*entries(2), Entry(bytes(MAX_LABEL_BYTES + 1), b"")])
     assert log.end() == before
     log.append(EVENTS, entries(1))  # and the log still takes others
+
+
+@pytest.mark.parametrize("unfit", [Entry(None, None), Entry(b"k", b"v", (("h", None),))])
+def test_what_some_client_cannot_write_no_log_takes(log, unfit):
+    with pytest.raises(BadInput):
+        log.append(EVENTS, [*entries(2), unfit])
+    assert log.end().records() == 0
 
 
 def test_times_are_the_logs_own_and_never_run_backwards(log):
