@@ -12,7 +12,7 @@ setup: ## .venv from requirements.lock (PYTHON=... chooses the interpreter); don
 	@deploy/setup.sh
 
 demo: setup ## the main job, end to end, on synthetic patients: import, a human error, a lost disk, a recovery
-	@$(BIN)/python -m services.demo
+	@$(BIN)/python -m services.demo $(ARGS)
 
 test: setup ## every test that this machine can run; says which servers it found, started or lacked (ARGS=... to pytest)
 	@$(BIN)/python -m pytest $(ARGS)

@@ -13,12 +13,24 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from events.client import Client, Draft
+from events.clock import wall_micros
+from events.envelope import EventId
+from events.heads import LogHeads
+from events.payloads.care import EnteredInError
+from events.rules import Head
+from projections.record_tables import OBSERVATIONS
 from services.cli.output import say, show, show_table
+from services.home import Home
 from services.moments import show_span
+from services.projecting import catch_up
 
 SAMPLE = Path(__file__).resolve().parent.parent / "deploy" / "samples" / "clinic-sample.ndjson.xz"
 FIRST_PATIENTS = 8
@@ -42,6 +54,7 @@ class Demo:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.home = folder / "clinic"
+        self.steps = 0
 
     def run(self) -> int:
         began = time.monotonic()
@@ -88,7 +101,7 @@ class Demo:
         return first, rest
 
     def _step(self, text: str) -> None:
-        self.steps = getattr(self, "steps", 0) + 1
+        self.steps += 1
         show(f"\n{self.steps}. {text}")
 
     def _rekam(self, *arguments: str) -> str:
@@ -103,14 +116,15 @@ class Demo:
         return done.stdout
 
     def _void_by_mistake(self) -> None:
-        """A script gone wrong: it voids observations of every patient, as events, with everybody's rights."""
+        """A script gone wrong, with everybody's rights: it voids observations, as a service would, event by event."""
         home = Home.open(self.home)
         with closing(home.log()) as log, closing(home.tables()) as tables:
             with tables.reading():
-                held = [row[:2] for row in islice(tables.all_rows("observations"), VOIDED)]
+                held = list(islice(tables.all_rows(OBSERVATIONS), VOIDED))
             client = Client(log, LogHeads(log))
-            for stream, record_id in held:
-                client.append(stream, partial(_void, record_id))
+            at = [OBSERVATIONS.columns.keys().index(name) for name in ("stream", "record_id", "event_id")]
+            for stream, record_id, event_id in ([row[i] for i in at] for row in held):
+                client.append(stream, partial(_void, record_id, event_id))
             catch_up(log, tables)
         show(f"{len(held)} observations are voided.")
 
@@ -159,6 +173,13 @@ class Demo:
             f"  .venv/bin/rekam --home my-demo/clinic history PATIENT\n"
             f"  .venv/bin/rekam --help"
         )
+
+
+def _void(record_id: str, event_id: EventId, head: Head) -> Draft:
+    payload = EnteredInError(
+        kind="observation", record_id=record_id, target=event_id, reason="clean-up script"
+    )
+    return Draft(payload.to_payload(), wall_micros(), {"id": "script", "role": "operator", "system": "demo"})
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from replicator.snapshot import TableImage, write_snapshot
-
 from events.errors import Busy, Unavailable
 from events.log import EventLog
 from events.rules import Effect
@@ -19,6 +17,7 @@ from projections.store import Tables
 from projections.system_tables import STREAMS
 from replicator.entries import Entry
 from replicator.shipper import Shipped
+from replicator.snapshot import TableImage, write_snapshot
 from services.projecting import catch_up
 from services.system import System
 

@@ -14,9 +14,6 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from projections.bulk import rebuild
-from projections.completing import complete_journal
-
 from events.codec import encode_control, rewound
 from events.control import read_rewinds
 from events.envelope import ID_BYTES, Epoch
@@ -26,6 +23,8 @@ from events.log import EventLog, Record, TimeType
 from events.partitioning import all_partitions
 from events.position import CONTROL, CONTROL_PARTITION, Position
 from events.rules import Effect, Rewind
+from projections.bulk import rebuild
+from projections.completing import complete_journal
 from replicator.planning import Holdings, RecoveryPlan, Target, plan_recovery, resolve
 from replicator.snapshot import open_snapshot
 from services.projecting import catch_up
