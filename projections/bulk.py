@@ -271,8 +271,7 @@ def split(position: Position, shares: int) -> list[list[Range]]:
 
 def _load_here(work: Work, spilled: Sequence[Spilling], write: Write) -> Iterator[Loaded]:
     definition = work.definition
-    for spilling in spilled:
-        write(UNREADABLE, spilling.unreadable)
+    yield _write_unreadable(spilled, write)
     for bucket in joined(spilled):
         yield load_bucket(bucket, work.effect, definition, write)
 
@@ -291,12 +290,17 @@ def _load_by_workers(
         tell("reading", 0, 1)
         spills = [pool.submit(_spill_share, share, plan, folder, str(n)) for n, share in enumerate(shares)]
         spilled = [future.result() for future in spills]
-        for spilling in spilled:
-            write(UNREADABLE, spilling.unreadable)
+        yield _write_unreadable(spilled, write)
         buckets = sorted(joined(spilled), key=_size_bytes, reverse=True)
         loads = [pool.submit(_load_bucket, bucket) for bucket in buckets]
         for future in as_completed(loads):
             yield future.result()
+
+
+def _write_unreadable(spilled: Sequence[Spilling], write: Write) -> Loaded:
+    for spilling in spilled:
+        write(UNREADABLE, spilling.unreadable)
+    return Loaded(sum(len(spilling.unreadable) for spilling in spilled), 0)
 
 
 def joined(spilled: Sequence[Spilling]) -> list[Bucket]:

@@ -9,7 +9,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,7 @@ class SqliteDatabase:
     def _connect(self) -> None:
         with self._translated():
             self.connection = connect(self.path)
+        self._inode = self.path.stat().st_ino
         try:
             with self._translated():
                 for pragma in FRESH_PRAGMAS if self._fresh else LIVE_PRAGMAS:
@@ -118,6 +119,7 @@ class SqliteDatabase:
         with self._translated():
             self.connection.execute(begin)
         try:
+            self._refuse_moved()
             yield
         except BaseException:
             if self.connection.in_transaction:
@@ -131,7 +133,16 @@ class SqliteDatabase:
                     self.connection.execute("ROLLBACK")
                 raise
 
-    def writing(self) -> Any:
+    def _refuse_moved(self) -> None:
+        """What is written to a file that was deleted or replaced while it is open would be seen by nobody."""
+        try:
+            here = self.path.stat().st_ino
+        except FileNotFoundError:
+            here = None
+        if here != self._inode:
+            raise TablesUnavailable(f"{self.path} was deleted or replaced while it was open", "open it again")
+
+    def writing(self) -> AbstractContextManager[None]:
         return self._transaction("BEGIN IMMEDIATE")
 
     @contextmanager

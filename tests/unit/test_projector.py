@@ -287,28 +287,16 @@ def test_a_rebuild_that_fails_leaves_the_tables_and_no_litter(
 
 
 def test_two_rebuilds_at_once_are_one_too_many(tables: Tables, history: History) -> None:
-    def source() -> MemoryLog:
-        with closing(other_of(tables)) as other, pytest.raises(Busy):
-            rebuild(lambda: history.log, history.log.end(), other)
-        return history.log
-
-    class Once:
-        def __init__(self) -> None:
-            self.opened = False
-
-        def __call__(self) -> MemoryLog:
-            return history.log
-
     with tables.database.writing():
         tables.take_lease(0, keep=True, name="rebuild")
     with closing(other_of(tables)) as other, pytest.raises(Busy):
-        rebuild(Once(), history.log.end(), other, clock=lambda: 1)
+        rebuild(lambda: history.log, history.log.end(), other, clock=lambda: 1)
 
 
 def test_a_snapshot_of_another_history_is_refused(tables: Tables, history: History) -> None:
     class Elsewhere:
         position = history.log.end()
-        links = [Link(b"x" * 16, history.log.end())]
+        links = (Link(b"x" * 16, position),)
 
         def rows(self, table: str) -> list[tuple[object, ...]]:
             raise AssertionError("nothing of it is read")

@@ -1,0 +1,173 @@
+"""kill -9 of projector and rebuild at random instants, and rebuilds by several processes, on real files and servers."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from events.log import Entry
+from events.position import EVENTS, Position
+from events.rules import Effect
+from events.sqlite_log import SqliteLog
+from projections.bulk import rebuild
+from projections.completing import complete_journal
+from projections.digest import digest, digest_at
+from projections.projector import project
+from projections.store import Tables, open_tables
+from projections.system_tables import STREAMS
+from tests.log_histories import History, encode_event, note, reading
+from tests.tiny_tables import tiny
+
+EVENTS_OF_EACH = 200
+STREAM_COUNT = 40
+
+
+class OpenLog:
+    """Opens the log file; can be sent to a worker process."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __call__(self) -> SqliteLog:
+        return SqliteLog(self.path)
+
+
+@pytest.fixture(scope="module")
+def log_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log of twelve thousand events in forty streams, duplicates and foreign records among them."""
+    path = tmp_path_factory.mktemp("log") / "log.db"
+    history = History(11)
+    heads: dict[str, bytes | None] = {}
+    entries: list[Entry] = []
+    for version in range(1, EVENTS_OF_EACH + 1):
+        for number in range(STREAM_COUNT):
+            stream = f"patient-{number:032x}"
+            payload = (
+                note("a", "text") if version % 50 == 0 else reading(f"r{version % 40}", f"{version}.{number}")
+            )
+            event = history.event(stream, version, heads.get(stream), None, payload)
+            heads[stream] = event.event_id
+            entries.append(Entry(stream.encode(), encode_event(event)))
+            if (version + number) % 97 == 0:
+                entries.append(entries[-1])
+                entries.append(Entry(b"x", b"foreign"))
+    with closing(
+        SqliteLog(path, partitions={"rekam.events": 2, "rekam.access": 1, "rekam.control": 1}, create=True)
+    ) as log:
+        for start in range(0, len(entries), 1000):
+            log.append(EVENTS, entries[start : start + 1000])
+    return path
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:{tmp_path / 'tables.db'}"
+    return request.getfixturevalue("postgresql_database")
+
+
+@pytest.fixture
+def tables(url: str) -> Iterator[Tables]:
+    with closing(open_tables(url, define=tiny)) as opened:
+        yield opened
+
+
+def start(work: str, log_path: Path, url: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "tests.projecting_child", work, str(log_path), url])
+
+
+def test_killed_projectors_stand_at_their_cursor(log_path: Path, url: str, tables: Tables) -> None:
+    rnd = random.Random(5)
+    with closing(SqliteLog(log_path)) as log:
+        end = log.end()
+        positions = []
+        for _ in range(3):
+            child = start("project", log_path, url)
+            deadline = time.monotonic() + 30
+            before = tables.position()
+            while tables.position() == before and child.poll() is None and time.monotonic() < deadline:
+                child.poll()
+            try:
+                child.wait(rnd.random() * 0.1)
+            except subprocess.TimeoutExpired:
+                child.send_signal(signal.SIGKILL)
+                child.wait()
+            here = tables.position()
+            positions.append(here)
+            assert digest(tables) == digest_at(OpenLog(log_path), here, tiny)
+        project(log, tables)
+        assert tables.position() == end
+        assert digest(tables) == digest_at(OpenLog(log_path), end, tiny)
+        assert any(p != end and p != Position() for p in positions), "nobody was killed in the middle"
+
+
+def test_a_killed_rebuild_changes_nothing(log_path: Path, url: str, tables: Tables) -> None:
+    with closing(SqliteLog(log_path)) as log:
+        end = log.end()
+        middle = Position({p: n // 2 for p, n in end.items()})
+        project(log, tables, middle)
+        before = digest(tables)
+        killed = 0
+        for delay in (0.2, 0.5, 0.7, 0.9, 1.1):
+            child = start("rebuild", log_path, url)
+            try:
+                child.wait(delay)
+            except subprocess.TimeoutExpired:
+                child.send_signal(signal.SIGKILL)
+                child.wait()
+                killed += 1
+            if tables.position() == end:
+                break
+            assert digest(tables) == before
+        assert killed
+        rebuild(OpenLog(log_path), end, tables)
+        assert digest(tables) == digest_at(OpenLog(log_path), end, tiny)
+
+
+@pytest.mark.postgresql
+def test_several_workers_give_the_same(
+    log_path: Path, postgresql_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from projections import bulk
+
+    monkeypatch.setattr(bulk, "BUCKET_RECORDS", 2000)
+    opener = OpenLog(log_path)
+    with closing(opener()) as log, closing(open_tables(postgresql_database, define=tiny)) as tables:
+        end = log.end()
+        middle = Position({p: n // 2 for p, n in end.items()})
+        told: list[str] = []
+        done = rebuild(opener, end, tables, workers=2, progress=lambda stage, n, total: told.append(stage))
+        want = digest_at(opener, end, tiny)
+        assert done.records == end.records()
+        assert done.applied == STREAM_COUNT * EVENTS_OF_EACH
+        assert digest(tables) == want
+        assert "events" in told
+        assert project(log, tables).records == 0
+        counts = tables.verdicts()
+        rebuild(opener, middle, tables, workers=2)
+        image = _Image(tables)
+        rebuild(opener, end, tables, workers=2, snapshot=image)
+        complete_journal(opener, tables, workers=2)
+        assert digest(tables) == want
+        assert tables.verdicts() == counts
+        schemas = tables.database.fetch("SELECT nspname::text FROM pg_namespace WHERE nspname LIKE 'rekam%'")
+        assert schemas == [("rekam",)], "nothing is left over"
+
+
+class _Image:
+    def __init__(self, tables: Tables) -> None:
+        self.position = tables.position()
+        self.links = Effect(tables.control(), self.position).links
+        with tables.reading():
+            self._rows = {t.name: list(tables.all_rows(t)) for t in (*tables.definition.tables, STREAMS)}
+
+    def rows(self, table: str) -> list[tuple[object, ...]]:
+        return self._rows[table]
