@@ -246,7 +246,9 @@ class ArchiveIndex:
 
 
 def _verified(segment: SegmentEntry, plain: bytes) -> Iterator[Sequence[Record]]:
-    return contiguous(read_blocks(plain, segment.key), segment.first, segment.stop, segment.key)
+    return contiguous(
+        read_blocks(plain, segment.key, segment.first), segment.first, segment.stop, segment.key
+    )
 
 
 def _epoch(record: Record) -> object:

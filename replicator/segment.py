@@ -19,7 +19,8 @@ from events.log import Record
 from events.position import Partition
 from replicator import merkle
 from replicator.canonical import canonical
-from replicator.container import Block, decode_block, long_bytes, read_container, write_container
+from replicator.container import Block, decode_block, read_container, write_container
+from replicator.record_bytes import TIME_TYPES, decode_plainly, encode_records
 
 BLOCK_BYTES = 1024 * 1024
 """Plain bytes after which a block of the container ends: what a reader unpacks at once."""
@@ -54,7 +55,6 @@ RECORD_SCHEMA = _record_schema(
     {"type": "enum", "name": "TimeType", "symbols": ["CREATE", "APPEND"]},
 )
 SCHEMA_TEXT = canonical(RECORD_SCHEMA)
-_TIME_TYPES = {0, 1}
 
 # An enum is written as an int: read as one, and times as plain numbers, records decode twice as fast.
 _PLAIN_RECORDS = parse_schema({"type": "array", "items": _record_schema("long", "int")})
@@ -112,94 +112,32 @@ def _blocks(encoded: Sequence[bytes]) -> Iterator[Block]:
         yield Block(len(encoded) - start, b"".join(encoded[start:]))
 
 
-# What Avro writes before some bytes that are not null, by their number.
-_PRESENT = [b"\x02" + long_bytes(n) for n in range(8192)]
-# The first byte of an offset, by its low six bits: with the bit that says "more follows", and without.
-_LOW = [bytes((2 * n | 0x80,)) for n in range(64)]
-_LOW_ALONE = [bytes((2 * n,)) for n in range(64)]
+def read_blocks(plain: bytes, where: str, first: int | None = None) -> Iterator[list[Record]]:
+    """The records of a segment, block by block. Raises Corrupt naming `where`.
 
-
-def encode_records(records: Sequence[Record]) -> list[bytes]:
-    """The record bytes of contiguous records. Raises BadInput where one cannot be held."""
-    times: dict[tuple[int, int], bytes] = {}
-    keys: dict[bytes | None, bytes] = {}
-    present, join = _PRESENT, b"".join
-    limit = len(present)
-    encoded = []
-    offsets = _offset_bytes(records[0].offset, records[0].offset + len(records))
-    for offset, (_, time, time_type, key, headers, value) in zip(offsets, records, strict=True):
-        when = times.get((time, time_type)) or times.setdefault((time, time_type), _time(time, time_type))
-        # An absent header list, the usual case, is a single zero: it is kept with the key.
-        who = keys.get(key) or keys.setdefault(key, _optional(key) + b"\0")
-        if headers:
-            who = who[:-1] + _headers(headers)
-        if value is None:
-            encoded.append(join((offset, when, who, b"\0")))
-        else:
-            size = len(value)
-            before = present[size] if size < limit else _present(size)
-            encoded.append(join((offset, when, who, before, value)))
-    return encoded
-
-
-def _offset_bytes(first: int, stop: int) -> list[bytes]:
-    """The longs of a range: 64 neighbours differ in their first byte alone."""
-    result: list[bytes] = []
-    for high in range(first >> 6, ((stop - 1) >> 6) + 1):
-        if high:
-            rest = _unsigned(high)
-            result += [low + rest for low in _LOW]
-        else:
-            result += _LOW_ALONE
-    skipped = first & 63
-    return result[skipped : skipped + stop - first]
-
-
-def _unsigned(value: int) -> bytes:
-    result = bytearray()
-    while value > 0x7F:
-        result.append(value & 0x7F | 0x80)
-        value >>= 7
-    result.append(value)
-    return bytes(result)
-
-
-def _time(time: int, time_type: int) -> bytes:
-    if time_type not in _TIME_TYPES or not -(2**63) <= time < 2**63:
-        raise BadInput("a record's time, or who gave it, cannot be archived")
-    return long_bytes(time) + long_bytes(time_type)
-
-
-def _present(size: int) -> bytes:
-    return b"\x02" + long_bytes(size)
-
-
-def _optional(value: bytes | None) -> bytes:
-    return b"\0" if value is None else _present(len(value)) + value
-
-
-def _headers(headers: Sequence[tuple[str, bytes | None]]) -> bytes:
-    parts = [long_bytes(len(headers))]
-    for name, value in headers:
-        raw = name.encode()
-        parts += (long_bytes(len(raw)), raw, _optional(value))
-    return b"".join([*parts, b"\0"])
-
-
-def read_blocks(plain: bytes, where: str) -> Iterator[list[Record]]:
-    """The records of a segment, block by block. Raises Corrupt naming `where`."""
+    `first`: the offset that it begins at, where that is known: reading is faster then.
+    """
     schema, blocks = read_container(plain, where)
     if schema != RECORD_SCHEMA:
         raise Corrupt(f"{where} is not a segment: its schema is another one")
     for block in blocks:
-        found = decode_block(block, _PLAIN_RECORDS, where)
-        records = [
-            Record(offset, time, kind, key, _pairs(headers) if headers else (), value)
-            for offset, time, kind, key, headers, value in map(dict.values, found)
-        ]
-        if not {record.time_type for record in records} <= _TIME_TYPES:
-            raise Corrupt(f"{where} holds a record of which nobody gave the time")
+        records = decode_plainly(block, first) if first is not None else None
+        if records is None:
+            records = _decode(block, where)
+        if records:
+            first = records[-1].offset + 1
         yield records
+
+
+def _decode(block: Block, where: str) -> list[Record]:
+    found = decode_block(block, _PLAIN_RECORDS, where)
+    records = [
+        Record(offset, time, kind, key, _pairs(headers) if headers else (), value)
+        for offset, time, kind, key, headers, value in map(dict.values, found)
+    ]
+    if not {record.time_type for record in records} <= TIME_TYPES:
+        raise Corrupt(f"{where} holds a record of which nobody gave the time")
+    return records
 
 
 def _pairs(headers: Sequence[dict[str, Any]]) -> tuple[tuple[str, bytes | None], ...]:
@@ -227,7 +165,7 @@ def contiguous(
 
 def read_segment(plain: bytes, first: int, stop: int, where: str) -> list[Record]:
     """All records of a segment. Raises Corrupt or ArchiveGap naming `where`."""
-    return [r for batch in contiguous(read_blocks(plain, where), first, stop, where) for r in batch]
+    return [r for batch in contiguous(read_blocks(plain, where, first), first, stop, where) for r in batch]
 
 
 def record_root(records: Sequence[Record]) -> bytes:

@@ -10,7 +10,8 @@ from replicator import merkle
 from replicator.config import parse_config
 from replicator.manifest import advance, first_head, parse_manifest, resume
 from replicator.note import Signer, TreeHead, Verifier, head_text, open_note, parse_head, sign_note
-from replicator.segment import encode_records, sync_marker
+from replicator.record_bytes import encode_records
+from replicator.segment import sync_marker
 from tests import archive_vectors
 
 FILE = Path(__file__).parent.parent / "data" / "archive-vectors.json"

@@ -12,7 +12,8 @@ from events.errors import ArchiveGap, BadInput, Corrupt, LogGap
 from events.log import Record
 from events.position import Partition
 from replicator import container, merkle, segment
-from replicator.segment import build, encode_records, read_segment, record_leaf, record_root, segment_key
+from replicator.record_bytes import decode_plainly, encode_records
+from replicator.segment import build, read_segment, record_leaf, record_root, segment_key
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 maybe_bytes = st.none() | st.binary(max_size=300)
@@ -177,3 +178,32 @@ def test_the_root_is_rfc6962s():
     records = records_from(0, [(1, 1, None, (), b"%d" % n) for n in range(6)])
     leaves = [merkle.leaf_hash(raw) for raw in encode_records(records)]
     assert build(records).root == merkle.root(leaves)
+
+
+usual = st.tuples(
+    st.integers(1_700_000_000_000, 1_700_000_000_009),
+    st.integers(0, 1),
+    st.binary(max_size=63),
+    st.just(()),
+    st.binary(max_size=20) | st.integers(0, 20_000).map(bytes),
+)
+
+
+@given(st.sampled_from([0, 60, 8_190, 2**40]), st.lists(usual, min_size=1, max_size=70))
+def test_the_short_cut_takes_the_usual_form(first, rows):
+    records = records_from(first, rows)
+    data = b"".join(encode_records(records))
+    assert decode_plainly(container.Block(len(records), data), first) == records
+
+
+@given(st.lists(usual | fields, min_size=1, max_size=8), st.data())
+def test_the_short_cut_is_never_another_opinion(rows, data):
+    """On any bytes it gives what the whole reader gives, or leaves them to it."""
+    raw = bytearray(b"".join(encode_records(records_from(5, rows))))
+    for _ in range(data.draw(st.integers(0, 3))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    raw = bytes(raw[: data.draw(st.integers(0, len(raw)))]) if data.draw(st.booleans()) else bytes(raw)
+    block = container.Block(len(rows), raw)
+    found = decode_plainly(block, 5)
+    if found is not None:
+        assert found == segment._decode(block, "s")

@@ -8,7 +8,7 @@ import pytest
 from events import catalogue
 from events.codec import MAGIC, encode_control, heartbeat
 from events.errors import ArchiveDiverged, Busy, LogGap, LogRecreated, LogUnavailable, StoreUnavailable
-from events.log import Entry
+from events.log import Entry, Record, TimeType
 from events.memory_log import MemoryLog
 from events.position import CONTROL_PARTITION, EVENTS, Partition, Position
 from replicator import shipper as shipping
@@ -22,10 +22,10 @@ DATA = Partition(EVENTS, 0)
 def test_everything_shipped_comes_back_as_it_was():
     world = World()
     world.write(100)
-    world.log.append(
-        EVENTS,
-        [Entry(None, None), Entry(b"k", b"foreign bytes"), Entry(b"k", b"", (("h", None), ("g", b"1")))],
-    )
+    foreign = [(None, (), None), (b"k", (), b"foreign bytes"), (None, (("h", None), ("g", b"1")), b"")]
+    held = world.log.records[DATA]
+    for key, headers, value in foreign:
+        held.append(Record(len(held), held[-1].time, TimeType.CREATE, key, headers, value))
     shipped = world.ship()
     assert shipped.checkpoint == 1
     assert shipped.position == world.log.end()
