@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import psycopg
+from kafka.admin import KafkaAdminClient
 from sqlalchemy.engine import URL, make_url
 
 from benchmarks.harness import Missing
@@ -45,6 +46,16 @@ def database() -> Iterator[str]:
             yield administrator.set(database=name).render_as_string(hide_password=False)
         finally:
             _administer(administrator, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+def delete_topics(server: str, names: Sequence[str]) -> None:
+    """Takes a benchmark's topics off a broker that may be somebody's; those that are not there are passed over."""
+    administrator = KafkaAdminClient(bootstrap_servers=server.split(","))
+    try:
+        standing = set(administrator.list_topics())
+        administrator.delete_topics([name for name in names if name in standing])
+    finally:
+        administrator.close()
 
 
 def plain(url: str) -> str:

@@ -68,13 +68,13 @@ def cut(time: int, marks: Sequence[Mark], index: TimeIndex) -> Position:
         if later:
             # Whoever names a rewind wrote after it; a checkpoint that did not hold the rewind read control's end
             # last, so what it covers of the data cannot name it.
-            start = min(_unseen(marks, offset)[partition] for offset in later.values())
+            start = min(unseen(marks, offset)[partition] for offset in later.values())
             naming = index.first_naming(partition, start, stop, frozenset(later))
             stop = stop if naming is None else naming
         position[partition] = stop
     return Position(position)
 
 
-def _unseen(marks: Sequence[Mark], offset: int) -> Position:
+def unseen(marks: Sequence[Mark], offset: int) -> Position:
     """The newest checkpoint position that does not hold control's record at `offset`."""
     return next((m.position for m in reversed(marks) if m.position.control <= offset), Position())

@@ -27,6 +27,9 @@ from events.position import CONTROL, CONTROL_PARTITION, TOPICS, Partition, Posit
 
 BULK_RECORDS = 2_000
 """From how many records on a range is read by the bulk path, which takes some milliseconds to begin."""
+_LINGER_MILLIS = 50
+"""Entries of one append gather in batches for so long; the flush that ends each append sends them at once."""
+_BATCH_BYTES = 512 * 1024
 _CLOSE_SECONDS = 0.5
 
 
@@ -96,6 +99,7 @@ class KafkaLog:
             partition = Partition(topic, partition_number(key, count))
             future = producer.send(physical, value, key, list(headers), partition.number)
             sent.append((partition, future))
+        producer.flush(timeout=max(0.001, deadline - time.monotonic()))
         placed = []
         for partition, future in sent:
             found = future.get(timeout=max(0.001, deadline - time.monotonic()))
@@ -112,12 +116,14 @@ class KafkaLog:
                     bootstrap_servers=list(self.address.servers),
                     bootstrap_timeout_ms=self.address.deadline_millis,
                     max_block_ms=self.address.deadline_millis,
-                    request_timeout_ms=self.address.deadline_millis,
+                    request_timeout_ms=self.address.deadline_millis // 2,
                     delivery_timeout_ms=self.address.deadline_millis,
                     acks="all",
                     enable_idempotence=True,
                     allow_auto_create_topics=False,
                     compression_type="lz4",
+                    linger_ms=_LINGER_MILLIS,
+                    batch_size=_BATCH_BYTES,
                     max_request_size=2 * MAX_MESSAGE_BYTES,
                 )
             return self._producer

@@ -47,9 +47,9 @@ def show_(
         print_json({"patient": stream, "at": at, "tables": _for_people(record, place, exact=True)})
         return
     for name, rows in _for_people(record, place, exact=False).items():
-        show(f"\n{name}")
-        columns = [c for c in rows[0] if any(row[c] is not None for row in rows)]
-        show_table(columns, ([row[c] for c in columns] for row in rows))
+        show(f"\n{name} ({len(rows):,})")
+        for row in rows:
+            show("  " + "  ".join(f"{column}: {value}" for column, value in row.items() if value is not None))
 
 
 def history(

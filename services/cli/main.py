@@ -7,27 +7,44 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from events.errors import RekamError
-from services.cli import exchange, looking, recovering, running, setting_up
 from services.cli.output import complain, say
 
-app = typer.Typer(
-    name="rekam",
-    help="Clinic records as events: recorded once, shipped offsite, recovered to any moment.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 130 interrupted.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-for part in (setting_up, exchange, running, recovering, looking):
-    part.register(app)
+ClickException: type[Exception] = typer.BadParameter.__mro__[2]
+"""What typer raises for wrong usage, from whichever copy of click it brings."""
+PARTS = {
+    "setting_up": ("init",),
+    "exchange": ("import", "export", "simulate"),
+    "running": ("project", "replicate", "run"),
+    "recovering": ("recover", "points"),
+    "looking": ("show", "history", "digest", "status"),
+}
+"""module -> its commands, in the order of the help. Only what a command line names is imported: start-up time."""
+
+
+def application(words: Sequence[str]) -> typer.Typer:
+    """The commands that `words` may mean; all of them where none is named."""
+    app = typer.Typer(
+        name="rekam",
+        help="Clinic records as events: recorded once, shipped offsite, recovered to any moment.",
+        epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 130 interrupted.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    app.callback()(common)
+    named = [part for part, commands in PARTS.items() if set(commands) & set(words)]
+    for part in named or PARTS:
+        import_module(f"services.cli.{part}").register(app)
+    return app
 
 
 def _version(wanted: bool) -> None:
@@ -36,7 +53,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def common(
     home: Annotated[
         Path | None, typer.Option(help="The home folder (else REKAM_HOME, else the current folder).")
@@ -52,14 +68,12 @@ def common(
 def main() -> None:
     """The entry point: whatever a user can cause ends as one line and a hint, never as a traceback."""
     try:
-        code = app(standalone_mode=False)
-    except click.exceptions.Abort:
+        code = application(sys.argv[1:])(standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):
         code = _interrupted()
-    except KeyboardInterrupt:
-        code = _interrupted()
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
+    except ClickException as error:
+        error.show()  # type: ignore[attr-defined]  # typer does not name the class
+        code = error.exit_code  # type: ignore[attr-defined]
     except RekamError as error:
         complain(error)
         code = error.exit_code
