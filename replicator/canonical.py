@@ -14,20 +14,36 @@ SAFE_INTEGER = 2**53 - 1
 def canonical(value: Any) -> bytes:
     """The canonical bytes. Raises BadInput for what canonical JSON here cannot hold (floats, large integers)."""
     _check(value)
+    return encoded(value)
+
+
+def encoded(value: Any) -> bytes:
+    """The same for a value that was checked, or parsed, before."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
 def parse_canonical(data: bytes, where: str) -> dict[str, Any]:
     """The object that `data` is the canonical form of. Raises Corrupt naming `where`."""
     try:
-        value = json.loads(data)
-        same = isinstance(value, dict) and canonical(value) == data
-    except (ValueError, BadInput, RecursionError):
+        value = json.loads(data, parse_float=_refuse, parse_int=_integer, parse_constant=_refuse)
+        same = isinstance(value, dict) and encoded(value) == data
+    except (ValueError, RecursionError):
         same = False
     if not same:
         raise Corrupt(f"{where} is not canonical JSON", "its bytes were changed, or something else wrote it")
     result: dict[str, Any] = value
     return result
+
+
+def _refuse(text: str) -> None:
+    raise ValueError("not an integer")
+
+
+def _integer(text: str) -> int:
+    value = int(text) if len(text) <= len(str(-SAFE_INTEGER)) else SAFE_INTEGER + 1
+    if abs(value) > SAFE_INTEGER:
+        raise ValueError("an integer that not every reader holds")
+    return value
 
 
 def _check(value: Any) -> None:

@@ -14,7 +14,7 @@ from events.envelope import Epoch
 from events.errors import Corrupt
 from events.position import Partition, Position
 from events.rules import Link
-from replicator.canonical import canonical
+from replicator.canonical import encoded
 from replicator.stores import check_key
 
 Json: TypeAlias = dict[str, Any]
@@ -37,7 +37,7 @@ class Entry:
 
     def leaf(self) -> bytes:
         """What the archive's tree is made of."""
-        return canonical(self.raw)
+        return encoded(self.raw)
 
 
 @dataclass(frozen=True)
