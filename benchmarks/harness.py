@@ -141,11 +141,15 @@ def calls_in_turns(count: int, *calls: Callable[[int], object]) -> list[list[flo
     """The seconds of `count` calls of each, one after another in turns, so that whoever else uses the disk or the
     processor meanwhile slows all of them alike."""
     taken: list[list[float]] = [[] for _ in calls]
-    for number in range(count):
-        for seconds, call in zip(taken, calls, strict=True):
-            begun = time.perf_counter()
-            call(number)
-            seconds.append(time.perf_counter() - begun)
+
+    def take_turns() -> None:
+        for number in range(count):
+            for seconds, call in zip(taken, calls, strict=True):
+                begun = time.perf_counter()
+                call(number)
+                seconds.append(time.perf_counter() - begun)
+
+    timed(take_turns)
     return taken
 
 

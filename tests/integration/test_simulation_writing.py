@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 import pytest
-from events.codec import decode_events, encode_event
 
+from events.codec import decode_events, encode_event
 from events.envelope import Event
 from events.errors import LogUnavailable, Refused
 from events.log import Entry, Placed
