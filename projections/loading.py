@@ -24,7 +24,9 @@ from projections.rows import Row
 from projections.spill import Bucket, Spilled
 from projections.system_tables import ACCESS_LOG, JOURNAL, STREAMS, UNREADABLE
 
-CHUNK_RECORDS = 4000
+CHUNK_RECORDS = 200
+"""Decoded together: few enough to stay in the processor's cache until they are folded and forgotten."""
+WRITE_ROWS = 4000
 APPLIED = Verdict.APPLIED
 VERDICTS = {verdict: verdict.value for verdict in Verdict}
 """Their plain text: drivers look long at a subclass of str, and `value` costs a call."""
@@ -56,6 +58,7 @@ class _Loader:
         self._rows = CompleteRows(definition.tables if definition is not None else ())
         self._with_state = definition is not None
         self._standing = {EVENTS: Standing({}, {})}
+        self._kept: dict[sa.Table, list[Row]] = {JOURNAL: [], ACCESS_LOG: [], UNREADABLE: []}
         self.records = self.applied = 0
 
     def chunk(self, partition: Partition, records: list[Spilled]) -> None:
@@ -64,8 +67,8 @@ class _Loader:
         keep = journal_row if judged else access_row
         outside, folds, rows = self._effect.judge, self._folds if judged else {}, self._rows
         judge = self._standing.setdefault(partition.topic, Standing({}, {})).judge
-        kept: list[Row] = []
-        unreadable: list[Row] = []
+        table = JOURNAL if judged else ACCESS_LOG
+        kept, unreadable = self._kept[table], self._kept[UNREADABLE]
         for (offset, time, value), event in zip(records, decode_events([r[2] for r in records]), strict=True):
             if isinstance(event, Unreadable):
                 record = Record(offset, time, TimeType.APPEND, None, (), value)
@@ -80,15 +83,21 @@ class _Loader:
                         rows.stream = event[2]
                         fold(event, rows)
             kept.append(keep(partition, offset, time, value, event, VERDICTS[verdict]))
-        self._written(JOURNAL if judged else ACCESS_LOG, kept)
-        self._written(UNREADABLE, unreadable)
+        if len(kept) >= WRITE_ROWS or len(unreadable) >= WRITE_ROWS:
+            self._flush()
         self.records += len(records)
+
+    def _flush(self) -> None:
+        for table, rows in self._kept.items():
+            self._written(table, rows)
+            rows.clear()
 
     def _written(self, table: sa.Table, rows: list[Row]) -> None:
         if rows:
             self._write(table, rows)
 
     def finish(self) -> None:
+        self._flush()
         if not self._with_state:
             return
         heads = self._standing[EVENTS].heads
