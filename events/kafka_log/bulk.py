@@ -14,7 +14,7 @@ from events.errors import LogUnavailable
 from events.kafka_log.address import Address
 from events.kafka_log.failures import unavailable
 from events.kafka_log.reading import bounded, gap, refuse_beyond, refuse_gap
-from events.log import Record
+from events.log import Record, TimeType
 from events.position import Partition
 
 _CHUNK = 4_000
@@ -89,12 +89,12 @@ def _failed(
 
 
 def _record(message: Any) -> Record:
-    time_type, time_ = message.timestamp()
+    _, time_ = message.timestamp()
     headers = message.headers()
     return Record(
         message.offset(),
         time_,
-        time_type - 1,  # librdkafka counts from 1 for CreateTime
+        TimeType.APPEND,  # see `reading`
         message.key(),
         tuple(headers) if headers else (),
         message.value(),

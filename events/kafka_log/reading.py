@@ -1,4 +1,9 @@
-"""Reading records with kafka-python: small ranges, ends, times. One consumer serves one thread at a time."""
+"""Reading records with kafka-python: small ranges, ends, times. One consumer serves one thread at a time.
+
+Every record's time counts as the log's own, whatever type the brokers keep for its batch: topics are verified to give
+LogAppendTime, and a restore, which has to produce with CreateTime, writes the times that the lost log gave. A restored
+record is then the one that was archived, which is how an archive knows the log as its own.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,7 @@ from kafka import KafkaConsumer, TopicPartition, errors
 from events.errors import LogGap
 from events.kafka_log.address import Address
 from events.kafka_log.failures import failures_of, unavailable
-from events.log import Record
+from events.log import Record, TimeType
 from events.position import Partition
 
 BATCH_BYTES = 1024 * 1024
@@ -127,7 +132,7 @@ def _first(consumer: Any, of: TopicPartition, address: Address) -> int:
 
 
 def _record(r: Any) -> Record:
-    return Record(r.offset, r.timestamp, r.timestamp_type, r.key, tuple(map(tuple, r.headers)), r.value)
+    return Record(r.offset, r.timestamp, TimeType.APPEND, r.key, tuple(map(tuple, r.headers)), r.value)
 
 
 def bounded(records: Sequence[Record]) -> Iterator[list[Record]]:

@@ -262,7 +262,7 @@ def as_it_was():
 
 
 def bare(records):
-    return [(r.offset, r.time, r.key, r.headers, r.value) for r in records]
+    return [(r.offset, r.time, int(r.time_type), r.key, r.headers, r.value) for r in records]
 
 
 def test_a_restored_log_holds_the_records_as_they_were_and_goes_on(place):
