@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from events.envelope import Epoch
-from events.errors import Corrupt
+from events.errors import BadInput, Corrupt
 from events.position import Partition, Position
 from events.rules import Link
 from replicator.canonical import encoded
@@ -110,7 +110,7 @@ def parse_entry(raw: Json, where: str) -> Entry:
         }
         parse = _KINDS.get(common["kind"])
         return parse(raw, common) if parse else Entry(**common)
-    except (KeyError, TypeError, ValueError, Corrupt) as error:
+    except (KeyError, TypeError, ValueError, BadInput) as error:
         raise Corrupt(f"{where} holds an entry that is not one ({error!r})") from None
 
 
