@@ -180,6 +180,7 @@ def ends(
     lookup = lent.consumer.beginning_offsets if first else lent.consumer.end_offsets
     try:
         found = lookup(list(asked), address.deadline_millis)
-    except KeyError:  # kafka-python 3.0.12 passes over partitions whose leader it does not know yet; alone it waits
+    except KeyError:
+        # kafka-python 3.0.12 passes over partitions whose leader it does not know yet; asked for one alone it waits.
         found = {of: lookup([of], address.deadline_millis)[of] for of in asked}
     return {asked[of]: offset for of, offset in found.items()}
