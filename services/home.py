@@ -163,7 +163,7 @@ def adopt_home(path: Path, wanted: Wanted, identity: Path) -> Home:
     """A home for an archive that is there already, on an empty machine. Log and tables come back with `recover`."""
     _refuse_taken(path)
     owner = owners.read_owner(identity)
-    store = object_store(wanted.archive, path)
+    store = object_store(_settings(owner, wanted).archive, path)
     verifier = Verifier.parse(owner.verification_key)
     index = open_archive(RetryingStore(store), Identity(owner.identity), None, [verifier])
     _keep(path / "keys", owner)
@@ -212,7 +212,7 @@ def _settings(owner: Owner, wanted: Wanted, name: str | None = None) -> Settings
             "clinic": {"id": owner.clinic_id, "name": name or wanted.name, "zone": wanted.zone},
             "log": {"url": wanted.log},
             "tables": {"url": wanted.tables},
-            "archive": {**wanted.archive.model_dump(), "recipients": [owner.recipient]},
+            "archive": {**wanted.archive.model_dump(exclude_none=True), "recipients": [owner.recipient]},
             "keys": {"verification_key": owner.verification_key},
         }
     )

@@ -1,0 +1,233 @@
+"""A clinic as its owner runs it: a home folder and the `rekam` command, on any mix of log, tables and archive."""
+
+from __future__ import annotations
+
+import io
+import json
+import lzma
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache, partial
+from itertools import islice, zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+import psycopg
+
+from events.client import Client, Draft
+from events.clock import wall_micros, wall_millis
+from events.heads import LogHeads
+from events.kafka_log.address import parse_address
+from events.kafka_log.topics import Topics
+from events.payloads.care import EnteredInError
+from events.rules import Head
+from projections.record_tables import OBSERVATIONS
+from services.cli import main as cli
+from services.home import Home
+from services.projecting import catch_up
+from tests.servers import S3Bucket
+
+SAMPLE = Path(__file__).resolve().parents[1] / "deploy" / "samples" / "clinic-sample.ndjson.xz"
+ACTOR = {"id": "script", "role": "operator", "system": "test"}
+CHILD_SECONDS = 120
+
+
+class Told(NamedTuple):
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Failed(AssertionError):
+    """A command that should have worked did not."""
+
+
+@dataclass
+class Clinic:
+    """`environment` is what the clinic's commands get beside the session's."""
+
+    home: Path
+    log: str = "sqlite:log.db"
+    tables: str = "sqlite:tables.db"
+    archive: str = "archive"
+    bucket: S3Bucket | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.bucket is not None:
+            self.archive = f"s3://{self.bucket.name}/{uuid.uuid4().hex[:8]}"
+            self.environment |= {
+                "REKAM_ARCHIVE__ACCESS_KEY": self.bucket.access,
+                "REKAM_ARCHIVE__SECRET_KEY": self.bucket.secret,
+            }
+
+    # -- commands ----------------------------------------------------------------------------------------------
+
+    def run(self, *words: str) -> Told:
+        """A command, in this process."""
+        out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
+        environment = {**self.environment, "REKAM_HOME": str(self.home)}
+        with mock.patch.dict(os.environ, environment), mock.patch.object(sys, "argv", ["rekam", *words]):
+            with redirect_stdout(out), redirect_stderr(err):
+                try:
+                    cli.main()
+                    raise AssertionError("the command line always ends by exiting")
+                except SystemExit as ended:
+                    code = int(ended.code or 0)
+        out.flush()
+        return Told(code, out.buffer.getvalue().decode(), err.getvalue())  # type: ignore[attr-defined]
+
+    def do(self, *words: str) -> Told:
+        """A command that must work."""
+        told = self.run(*words)
+        if told.code:
+            raise Failed(f"rekam {' '.join(words)} ended with {told.code}:\n{told.out}\n{told.err}")
+        return told
+
+    @contextmanager
+    def child(self, *words: str) -> Iterator[subprocess.Popen[str]]:
+        """A command in a process of its own, which is gone in the end."""
+        command = [sys.executable, "-m", "services.cli.main", *words]
+        environment = {**os.environ, **self.environment, "REKAM_HOME": str(self.home)}
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def init(self, *words: str) -> Clinic:
+        endpoint = ["--endpoint", self.bucket.endpoint] if self.bucket is not None else []
+        places = ["--log", self.log, "--tables", self.tables, "--archive", self.archive, *endpoint]
+        self.do("init", "--json", *places, *words)
+        return self
+
+    def take(self, path: Path) -> dict[str, Any]:
+        return self.do("import", "fhir", str(path), "--json").json()
+
+    def ship(self, *words: str) -> dict[str, Any]:
+        return self.do("replicate", "--once", "--json", *words).json()
+
+    def digest(self, *words: str) -> dict[str, Any]:
+        return self.do("digest", "--json", *words).json()["tables"]
+
+    def recover(self, to: str) -> dict[str, Any]:
+        return self.do("recover", "--to", to, "--yes", "--json").json()
+
+    def status(self) -> dict[str, Any]:
+        return json.loads(self.run("status", "--json").out)
+
+    def place(self) -> Home:
+        """Its parts, for what no command does. Only inside `surroundings`."""
+        return Home.open(self.home)
+
+    @contextmanager
+    def surroundings(self) -> Iterator[Home]:
+        with mock.patch.dict(os.environ, self.environment):
+            yield self.place()
+
+    # -- what happens to clinics -----------------------------------------------------------------------------------
+
+    def void_by_mistake(self, count: int) -> int:
+        """A human error: observations are marked as entered in error, one event each. How many there were."""
+        with self.surroundings() as home, closing(home.log()) as log, closing(home.tables()) as tables:
+            catch_up(log, tables)
+            names = list(OBSERVATIONS.columns.keys())
+            at = [names.index(name) for name in ("stream", "record_id", "event_id")]
+            with tables.reading():
+                held = list(islice(tables.all_rows(OBSERVATIONS), count))
+            client = Client(log, LogHeads(log))
+            for row in held:
+                stream, record_id, event_id = (row[i] for i in at)
+                client.append(stream, partial(_void, record_id, event_id))
+            catch_up(log, tables)
+        return len(held)
+
+    def lose_log(self) -> None:
+        if self.log.startswith("kafka:"):
+            delete_topics(self.log)
+        else:
+            self._unlink("log.db")
+
+    def lose_tables(self) -> None:
+        if self.tables.startswith("postgresql"):
+            with psycopg.connect(self.tables.replace("+psycopg", ""), autocommit=True) as connection:
+                connection.execute("DROP SCHEMA rekam CASCADE")
+        else:
+            self._unlink("tables.db")
+
+    def _unlink(self, name: str) -> None:
+        for file in self.home.glob(f"{name}*"):
+            file.unlink()
+
+
+def delete_topics(url: str, names: Sequence[str] = ()) -> None:
+    """Deletes a log's topics (or those named) behind everybody's back."""
+    topics = Topics(parse_address(url))
+    try:
+        topics.delete(names or list(topics.standing()))
+    finally:
+        topics.close()
+
+
+@contextmanager
+def kafka_url(servers: str, partitions: int = 1, **settings: object) -> Iterator[str]:
+    """The URL of a log of a test's own; what is left of it is deleted in the end."""
+    words = "".join(f"&{name}={value}" for name, value in settings.items())
+    url = f"kafka://{servers}/clinic-{uuid.uuid4().hex[:12]}.?partitions={partitions}{words}"
+    yield url
+    delete_topics(url)
+
+
+def moment() -> str:
+    """Now, and over: what is written later on is later."""
+    now = wall_millis()
+    while wall_millis() <= now + 1:
+        time.sleep(0.001)
+    return datetime.fromtimestamp(now / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+def sample(folder: Path, *sizes: int) -> list[Path]:
+    """Files of so many resources, of every patient of the sample and of every type, none in two files."""
+    files = [folder / f"part-{number}.ndjson" for number in range(len(sizes))]
+    patients = _patients()
+    for number, (file, size) in enumerate(zip(files, sizes, strict=True)):
+        share, uneven = divmod(size, len(patients))
+        assert not uneven, f"{len(patients)} patients share a file equally"
+        before = sum(sizes[:number]) // len(patients)
+        file.write_bytes(b"".join(line for lines in patients for line in lines[before : before + share]))
+    return files
+
+
+@cache
+def _patients() -> list[list[bytes]]:
+    """The resources of each patient of the sample, the patient first and then types in turns."""
+    patients: list[dict[bytes, list[bytes]]] = []
+    with lzma.open(SAMPLE, "rb") as lines:
+        for line in lines:
+            kind = line[: line.index(b",")]
+            if b"Patient" in kind:
+                patients.append({})
+            patients[-1].setdefault(kind, []).append(line)
+    turns = (zip_longest(*kinds.values()) for kinds in patients)
+    return [[line for turn in of_one for line in turn if line is not None] for of_one in turns]
+
+
+def _void(record_id: str, event_id: bytes, head: Head) -> Draft:
+    payload = EnteredInError(
+        kind="observation", record_id=record_id, target=event_id, reason="clean-up script"
+    )
+    return Draft(payload.to_payload(), wall_micros(), ACTOR)
