@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import zstandard
 from fastavro import schemaless_reader
 
+from events.avro_writing import varint
 from events.errors import Corrupt
 
 MAGIC = b"Obj\x01"
@@ -35,32 +36,21 @@ class Block(NamedTuple):
     data: bytes
 
 
-def long_bytes(value: int) -> bytes:
-    """A long as Avro writes it: zigzag, seven bits a byte, low bits first."""
-    rest = (value << 1) ^ (value >> 63)
-    result = bytearray()
-    while rest > 0x7F:
-        result.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    result.append(rest)
-    return bytes(result)
-
-
 def write_container(schema: bytes, sync: bytes, blocks: Iterable[Block], level: int = ZSTD_LEVEL) -> bytes:
     """The file. `schema` is the JSON text that its header holds. Blocks are not larger than MAX_BLOCK_BYTES."""
     compressor = zstandard.ZstdCompressor(level=level)
     parts = [_header(schema), sync]
     for block in blocks:
         packed = compressor.compress(block.data)
-        parts += (long_bytes(block.number), long_bytes(len(packed)), packed, sync)
+        parts += (varint(block.number), varint(len(packed)), packed, sync)
     return b"".join(parts)
 
 
 def _header(schema: bytes) -> bytes:
     members = ((b"avro.codec", CODEC), (b"avro.schema", schema))
-    parts = [MAGIC, long_bytes(len(members))]
+    parts = [MAGIC, varint(len(members))]
     for name, value in members:
-        parts += (long_bytes(len(name)), name, long_bytes(len(value)), value)
+        parts += (varint(len(name)), name, varint(len(value)), value)
     return b"".join([*parts, b"\0"])
 
 
@@ -128,7 +118,7 @@ def _unpack(packed: bytes) -> bytes:
 
 def decode_block(block: Block, array_schema: Any, where: str) -> list[Any]:
     """The values of a block. `array_schema` is the parsed schema of an array of them. Raises Corrupt."""
-    stream = io.BytesIO(b"".join((long_bytes(block.number), block.data, b"\0")) if block.number else b"\0")
+    stream = io.BytesIO(b"".join((varint(block.number), block.data, b"\0")) if block.number else b"\0")
     try:
         values: list[Any] = schemaless_reader(stream, array_schema, None)
         whole = not stream.read(1)

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from events.avro_writing import varint
 from events.errors import BadInput
 from events.log import Record
-from replicator.container import Block, long_bytes
+from replicator.container import Block
 
 TIME_TYPES = frozenset((0, 1))
 
 # What Avro writes before some bytes that are not null, by their number.
-_PRESENT = [b"\x02" + long_bytes(n) for n in range(8192)]
+_PRESENT = [b"\x02" + varint(n) for n in range(8192)]
 # The first byte of an offset, by its low six bits: with the bit that says "more follows", and without.
 _LOW = [bytes((2 * n | 0x80,)) for n in range(64)]
 _LOW_ALONE = [bytes((2 * n,)) for n in range(64)]
@@ -70,11 +71,11 @@ def _unsigned(value: int) -> bytes:
 def _time(time: int, time_type: int) -> bytes:
     if time_type not in TIME_TYPES or not -(2**63) <= time < 2**63:
         raise BadInput("a record's time, or who gave it, cannot be archived")
-    return long_bytes(time) + long_bytes(time_type)
+    return varint(time) + varint(time_type)
 
 
 def _present(size: int) -> bytes:
-    return b"\x02" + long_bytes(size)
+    return b"\x02" + varint(size)
 
 
 def _optional(value: bytes | None) -> bytes:
@@ -82,10 +83,10 @@ def _optional(value: bytes | None) -> bytes:
 
 
 def _headers(headers: Sequence[tuple[str, bytes | None]]) -> bytes:
-    parts = [long_bytes(len(headers))]
+    parts = [varint(len(headers))]
     for name, value in headers:
         raw = name.encode()
-        parts += (long_bytes(len(raw)), raw, _optional(value))
+        parts += (varint(len(raw)), raw, _optional(value))
     return b"".join([*parts, b"\0"])
 
 
