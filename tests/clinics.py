@@ -80,13 +80,17 @@ class Clinic:
         """A command, in this process."""
         out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
         environment = {**self.environment, "REKAM_HOME": str(self.home)}
-        with mock.patch.dict(os.environ, environment), mock.patch.object(sys, "argv", ["rekam", *words]):
-            with redirect_stdout(out), redirect_stderr(err):
-                try:
-                    cli.main()
-                    raise AssertionError("the command line always ends by exiting")
-                except SystemExit as ended:
-                    code = int(ended.code or 0)
+        with (
+            mock.patch.dict(os.environ, environment),
+            mock.patch.object(sys, "argv", ["rekam", *words]),
+            redirect_stdout(out),
+            redirect_stderr(err),
+        ):
+            try:
+                cli.main()
+                raise AssertionError("the command line always ends by exiting")
+            except SystemExit as ended:
+                code = int(ended.code or 0)
         out.flush()
         return Told(code, out.buffer.getvalue().decode(), err.getvalue())  # type: ignore[attr-defined]
 

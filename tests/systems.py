@@ -6,9 +6,11 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 
-from events.log import EventLog, LogReader, LogRestorer
+from events.log import EventLog, LogReader, LogRestorer, Record, TimeType
 from events.memory_log import MemoryPlace, MemoryRestorer
+from events.position import EVENTS
 from projections.store import Tables, open_tables
 from replicator.archive import Archive, ArchiveIndex, open_archive
 from replicator.encryption import Identity, new_identity
@@ -136,7 +138,20 @@ class TestSystem:
     def archive_opener(self) -> Callable[[], LogReader]:
         return self.archive
 
+    @property
+    def log_stands(self) -> bool:
+        return self.place.log is not None
+
+    def discard(self) -> None:
+        """Nothing of it is needed any more."""
+
     # -- what disasters do -------------------------------------------------------------------------------------
+
+    def misplace(self, key: bytes, value: bytes, random: Random) -> None:
+        """A producer that chooses partitions by itself."""
+        for partition, records in self.place.open().records.items():
+            if partition.topic == EVENTS and random.random() < 0.5:
+                records.append(Record(len(records), self.clock(), TimeType.APPEND, key, (), value))
 
     def lose_log(self) -> None:
         self.place.log = None

@@ -1,4 +1,4 @@
-"""The main job on every mix of log, tables and archive: recorded, shipped, spoiled, lost, recovered, in both directions."""
+"""The main job on every mix of log, tables and archive: recorded, shipped, spoiled, lost, recovered both ways."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ LOGS = {"sqlite-log": (), "kafka": (pytest.mark.kafka,), "kafka-3": (pytest.mark
 TABLES = {"sqlite-tables": (), "postgresql": (pytest.mark.postgresql,)}
 ARCHIVES = {"folder": (), "s3": (pytest.mark.s3,)}
 MIXES = [
-    pytest.param(log, tables, archive, id=f"{log}+{tables}+{archive}", marks=[*of_log, *of_tables, *of_archive])
+    pytest.param(
+        log, tables, archive, id=f"{log}+{tables}+{archive}", marks=[*of_log, *of_tables, *of_archive]
+    )
     for log, of_log in LOGS.items()
     for tables, of_tables in TABLES.items()
     for archive, of_archive in ARCHIVES.items()
