@@ -31,8 +31,18 @@ class BadConfiguration(Refused):
     exit_code = 2
 
 
+class TablesOutdated(BadConfiguration):
+    """The tables have the layout of another version: they are made anew from the log."""
+
+
 class BadInput(Refused):
     """A file, a record or an argument is not what it should be."""
+
+
+class WrongUsage(BadInput):
+    """A command was given what it can never take; nothing was tried."""
+
+    exit_code = 2
 
 
 class TooLarge(BadInput):
@@ -113,3 +123,7 @@ class ArchiveDiverged(LostData):
 
 class Corrupt(LostData):
     """Stored bytes are not the bytes that were written."""
+
+
+class TablesDamaged(Corrupt):
+    """The database of the tables is damaged: nothing but time is lost, since they are made anew from the log."""

@@ -20,6 +20,9 @@ from projections.columns import key_columns
 from projections.rows import Key, Row
 from projections.system_tables import SYSTEM_TABLES, view_ddl
 
+MADE_ANEW = "'rekam recover --to latest' makes them anew from the log; nothing else is lost"
+"""The hint of whatever is wrong with the tables alone."""
+
 
 class Database(Protocol):
     """One connection. Every method raises TablesUnavailable when the database does not answer or is full."""

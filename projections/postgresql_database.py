@@ -23,10 +23,10 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect, make_url
 from sqlalchemy.exc import ArgumentError
 
-from events.errors import BadConfiguration, Busy, Corrupt, RekamError, TablesUnavailable
+from events.errors import BadConfiguration, Busy, RekamError, TablesDamaged, TablesUnavailable
 from projections.columns import Kind, key_columns, kinds
 from projections.copy_binary import PG_EPOCH, wire_row, wire_types
-from projections.database import column_list
+from projections.database import MADE_ANEW, column_list
 from projections.rows import Key, Row
 
 SCHEMA = "rekam"
@@ -71,7 +71,7 @@ def connection_settings(url: str) -> tuple[str, str]:
     """(libpq connection string, schema) of a URL. Raises BadConfiguration."""
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise BadConfiguration(
             "the tables' URL cannot be read", "postgresql+psycopg://user:password@host:port/database"
         ) from error
@@ -110,7 +110,7 @@ def as_ours(error: psycopg.Error) -> RekamError:
             f"PostgreSQL does not let us in ({code})", "check user, password and database"
         )
     if code.startswith("XX00"):
-        return Corrupt(f"PostgreSQL reports damaged data ({code})", "rebuild the tables from the log")
+        return TablesDamaged(f"PostgreSQL reports damaged data ({code})", MADE_ANEW)
     if code:
         return TablesUnavailable(f"PostgreSQL refused a statement ({code}, {type(error).__name__})")
     return TablesUnavailable("PostgreSQL does not answer", "check that it runs and can be reached")

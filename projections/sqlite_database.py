@@ -18,9 +18,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Dialect
 
-from events.errors import Busy, Corrupt, RekamError, TablesUnavailable
+from events.errors import Busy, RekamError, TablesDamaged, TablesUnavailable
 from projections.columns import Kind, key_columns, kinds
-from projections.database import column_list, key_match
+from projections.database import MADE_ANEW, column_list, key_match
 from projections.rows import Key, Row
 
 WAIT_SECONDS = 20.0
@@ -50,7 +50,7 @@ def as_ours(error: sqlite3.Error, path: Path) -> RekamError:
     if code & 0xFF == sqlite3.SQLITE_FULL:
         return TablesUnavailable(f"no room on the disk of {path}", "free some space; nothing was changed")
     if code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return Corrupt(f"{path} is damaged: {error}", "rebuild the tables from the log: nothing else is lost")
+        return TablesDamaged(f"{path} is damaged: {error}", MADE_ANEW)
     return TablesUnavailable(f"{path}: {error}", "check that the file and its folder can be read and written")
 
 

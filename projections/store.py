@@ -18,11 +18,11 @@ import sqlalchemy as sa
 
 from events.codec import Control, as_rewind, decode_control
 from events.envelope import Epoch, EventId
-from events.errors import BadConfiguration, Busy, LostData, TablesUnavailable
+from events.errors import BadConfiguration, Busy, LostData, TablesOutdated, TablesUnavailable
 from events.position import EVENTS, Partition, Position
 from events.rules import EMPTY, Head, Rewind, Verdict
 from projections.columns import in_bytes, key_of
-from projections.database import Database, ddl, key_order
+from projections.database import MADE_ANEW, Database, ddl, key_order
 from projections.definition import Define, Definition, clinic
 from projections.lease import PROJECTOR, Lease, holder_name, taken
 from projections.rows import Row
@@ -294,7 +294,7 @@ def open_tables(url: str, *, create: bool = True, define: Define = clinic, check
     """Opens the tables at `url`, making them where `create` and there are none.
 
     Raises TablesUnavailable when the database does not answer or (without `create`) holds no tables, and
-    BadConfiguration when they have another layout, unless `check` is off (to rebuild them).
+    TablesOutdated when they have another layout, unless `check` is off (to rebuild them).
     """
     database = open_database(url, create=create)
     tables = Tables(database, url, define)
@@ -312,9 +312,7 @@ def _ready(tables: Tables, make: bool, check: bool) -> None:
             raise TablesUnavailable("there are no tables there", "`rekam project` makes them from the log")
         create(tables.database, tables.definition)
     elif check and tables.meta(LAYOUT) != layout_of(tables.definition):
-        raise BadConfiguration(
-            "the tables have the layout of another version", "`rekam rebuild` makes them anew from the log"
-        )
+        raise TablesOutdated("the tables have the layout of another version", MADE_ANEW)
 
 
 def set_heads(database: Database, heads: Mapping[str, Head]) -> None:

@@ -123,13 +123,18 @@ def resolve(target: Target, holdings: Holdings, index: TimeIndex, now: int) -> P
     if target.time is None:
         return holdings.marks[-1].position
     words = f"restorable: {instant(span.first)} to {instant(span.last)}"
-    if target.time > now:
-        raise Refused(f"{instant(target.time)} is after now ({instant(now)})", words)
+    refuse_future(target, now, words)
     if target.time < span.first:
         raise BeforeArchive(f"{instant(target.time)} is before the archive begins", words)
     if target.time > span.last:
         raise BeyondArchive(f"{instant(target.time)} is after the newest checkpoint", words)
     return cut(target.time, holdings.marks, index)
+
+
+def refuse_future(target: Target, now: int, hint: str = "name a moment that is over") -> None:
+    """Raises Refused for a time after `now` (milliseconds UTC)."""
+    if target.time is not None and target.time > now:
+        raise Refused(f"{instant(target.time)} is after now ({instant(now)})", hint)
 
 
 def already_there(position: Position, situation: Situation, end: Position) -> bool:

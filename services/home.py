@@ -14,20 +14,26 @@ import tomlkit
 
 from events.clock import Clock, wall_millis
 from events.envelope import derive_id
-from events.errors import BadConfiguration, BadInput, Refused
+from events.errors import ArchiveDiverged, BadConfiguration, BadInput, Refused, Unavailable
 from events.log import EventLog, LogReader, LogRestorer
 from projections.store import Tables, open_tables
 from replicator.archive import Archive, ArchiveIndex, open_archive
 from replicator.encryption import Identity, new_identity
 from replicator.keys import SEED_BYTES, load_signing_key, write_key_file
 from replicator.note import Signer, Verifier
-from replicator.retrying import RetryingStore
 from replicator.shipper import Shipper
 from replicator.stores import ObjectStore
 from services import owner as owners
 from services.owner import Owner
-from services.places import log_restorer, object_store, open_log, tables_url
-from services.settings import FILE_NAME, ArchiveSettings, Settings, load_settings
+from services.places import (
+    discard_tables,
+    log_restorer,
+    object_store,
+    open_log,
+    refuse_unknown_places,
+    tables_url,
+)
+from services.settings import FILE_NAME, ArchiveSettings, Settings, checked_settings, load_settings
 
 SIGNING_KEY = "signing.key"
 SEEN = Path("seen") / "newest.note"
@@ -75,18 +81,27 @@ class Home:
     def restorer(self) -> LogRestorer:
         return log_restorer(self.settings.log.url, self.path)
 
-    def tables(self) -> Tables:
-        return open_tables(tables_url(self.settings.tables.url, self.path), create=True)
+    def tables(self, *, check: bool = True) -> Tables:
+        return open_tables(tables_url(self.settings.tables.url, self.path), create=True, check=check)
+
+    def discard_tables(self) -> None:
+        discard_tables(self.settings.tables.url, self.path)
 
     def store(self) -> ObjectStore:
         return object_store(self.settings.archive, self.path)
 
     def archive(self) -> ArchiveIndex:
-        store = RetryingStore(self.store())
-        return open_archive(store, self.identity(), self.seen(), [self.verifier()])
+        return open_archive(self.store(), self.identity(), self.seen(), [self.verifier()])
 
     def writer(self) -> Archive:
-        return Archive.open(RetryingStore(self.store()), load_signing_key(self.keys / SIGNING_KEY))
+        """Raises ArchiveDiverged where the archive would seal what is shipped to others than our settings name."""
+        archive = Archive.open(self.store(), _signer(self.keys / SIGNING_KEY))
+        if set(archive.config.recipients) != set(self.settings.archive.recipients):
+            raise ArchiveDiverged(
+                "archive.json names other recipients than rekam.toml does: nothing is shipped to them",
+                "compare both with the printed sheet: somebody changed one of them",
+            )
+        return archive
 
     def shipper(self, log: EventLog) -> Shipper:
         size = self.settings.replicator.segment_bytes
@@ -103,20 +118,30 @@ class Home:
     def identity(self) -> Identity | None:
         """What opens the archive, where this machine holds it."""
         path = self.keys / owners.FILE_NAME
-        return Identity(owners.read_owner(path).identity) if path.exists() else None
+        return _identity(path) if path.exists() else None
 
     def seen(self) -> bytes | None:
         """The newest checkpoint's note that this home has seen: an archive that was rolled back shows by it."""
         path = self.keys / SEEN
-        return path.read_bytes() if path.exists() else None
+        try:
+            return path.read_bytes() or None if path.exists() else None
+        except OSError as error:
+            raise BadConfiguration(f"{path} cannot be read: {error.strerror}", "check who owns it") from None
 
     def remember(self, note: bytes) -> None:
         """Keeps a newer note in place of the one seen before."""
         path = self.keys / SEEN
-        path.parent.mkdir(exist_ok=True)
         fresh = path.with_suffix(f".{secrets.token_hex(4)}")
-        fresh.write_bytes(note)
-        fresh.replace(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fresh.write_bytes(note)
+            fresh.replace(path)
+        except OSError as error:
+            fresh.unlink(missing_ok=True)
+            raise Unavailable(
+                f"{path} cannot be written: {error.strerror}",
+                "the checkpoint is in the archive; make room or rights here, then do it again",
+            ) from None
 
     def verifier(self) -> Verifier:
         """The trust anchor. Raises BadConfiguration."""
@@ -151,6 +176,8 @@ def make_home(path: Path, wanted: Wanted) -> Home:
     keys = path / "keys"
     owner = _owner(keys, new_clinic_id=secrets.token_hex(16))
     settings = _settings(owner, wanted)
+    refuse_unknown_places(settings)
+    _keep(keys, owner)  # before anything relies on it
     home = Home(path, settings)
     _make_archive(home, owner)
     open_log(settings.log.url, path, create=True).close()
@@ -163,10 +190,19 @@ def adopt_home(path: Path, wanted: Wanted, identity: Path) -> Home:
     """A home for an archive that is there already, on an empty machine. Log and tables come back with `recover`."""
     _refuse_taken(path)
     owner = owners.read_owner(identity)
-    store = object_store(_settings(owner, wanted).archive, path)
+    wanted_settings = _settings(owner, wanted)
+    refuse_unknown_places(wanted_settings)
+    store = object_store(wanted_settings.archive, path)
     verifier = Verifier.parse(owner.verification_key)
-    index = open_archive(RetryingStore(store), Identity(owner.identity), None, [verifier])
-    _keep(path / "keys", owner)
+    index = open_archive(store, _identity(identity), None, [verifier])
+    if index.config.clinic_id != owner.clinic_id:
+        raise Refused(
+            f"the archive is another clinic's than {identity}", "name the archive of this owner's file"
+        )
+    keys = path / "keys"
+    if (keys / owners.FILE_NAME).exists() and owners.read_owner(keys / owners.FILE_NAME) != owner:
+        raise Refused(f"{keys} holds other keys already", "choose another folder with --home")
+    _keep(keys, owner)
     settings = _settings(owner, wanted, name=index.config.clinic_name)
     _write_settings(path, settings)
     return Home(path, settings)
@@ -183,6 +219,24 @@ def _refuse_taken(path: Path) -> None:
         ) from None
 
 
+def _identity(path: Path) -> Identity:
+    """Raises BadConfiguration naming the file."""
+    try:
+        return Identity(owners.read_owner(path).identity)
+    except BadConfiguration as error:
+        raise BadConfiguration(f"{path}: {error.message}", "restore the file from its copy") from None
+
+
+def _signer(path: Path) -> Signer:
+    """Raises BadConfiguration naming the file."""
+    try:
+        return load_signing_key(path)
+    except BadConfiguration as error:
+        if str(path) in error.message:
+            raise
+        raise BadConfiguration(f"{path}: {error.message}", "restore the file from its copy") from None
+
+
 def new_owner(clinic_id: str) -> Owner:
     signer = Signer(f"rekam/{clinic_id}", secrets.token_bytes(SEED_BYTES))
     text, recipient = new_identity()
@@ -191,13 +245,10 @@ def new_owner(clinic_id: str) -> Owner:
 
 
 def _owner(keys: Path, new_clinic_id: str) -> Owner:
-    """The owner of an init that was stopped half-way, or a new one, kept before anything relies on it."""
+    """The owner of an init that was stopped half-way, or a new one."""
     if (keys / owners.FILE_NAME).exists():
-        owner = owners.read_owner(keys / owners.FILE_NAME)
-    else:
-        owner = new_owner(new_clinic_id)
-    _keep(keys, owner)
-    return owner
+        return owners.read_owner(keys / owners.FILE_NAME)
+    return new_owner(new_clinic_id)
 
 
 def _keep(keys: Path, owner: Owner) -> None:
@@ -207,7 +258,7 @@ def _keep(keys: Path, owner: Owner) -> None:
 
 
 def _settings(owner: Owner, wanted: Wanted, name: str | None = None) -> Settings:
-    return Settings.model_validate(
+    return checked_settings(
         {
             "clinic": {"id": owner.clinic_id, "name": name or wanted.name, "zone": wanted.zone},
             "log": {"url": wanted.log},

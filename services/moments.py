@@ -5,20 +5,20 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from events.errors import Refused
+from events.errors import WrongUsage
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse_moment(text: str, zone: ZoneInfo) -> int:
-    """Milliseconds UTC of an ISO 8601 time. Raises Refused where it is none.
+    """Milliseconds UTC of an ISO 8601 time. Raises WrongUsage where it is none.
 
     A fraction finer than a millisecond is cut off: the log's times have none.
     """
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise Refused(
+        raise WrongUsage(
             f"not a time: {text!r}",
             "write it like 2026-11-23T09:30:00+07:00 (without an offset: the clinic's zone)",
         ) from None

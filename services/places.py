@@ -5,12 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from events.errors import BadConfiguration
+from events.errors import BadConfiguration, TablesDamaged, TablesUnavailable
 from events.log import EventLog, LogRestorer
 from events.sqlite_log import SqliteLog, SqliteRestorer
 from replicator.directory_store import DirectoryStore
+from replicator.retrying import RetryingStore
 from replicator.stores import ObjectStore
-from services.settings import ArchiveSettings
+from services.settings import ArchiveSettings, Settings
+
+
+def refuse_unknown_places(settings: Settings) -> None:
+    """Raises BadConfiguration for an address that no adapter serves, before anything is made."""
+    if not settings.log.url.startswith(("sqlite:", "kafka:")):
+        raise _unknown_log(settings.log.url)
+    if not settings.tables.url.startswith(("sqlite:", "postgresql")):
+        raise BadConfiguration(
+            f"tables cannot be at {_scheme(settings.tables.url)!r}",
+            "use sqlite:FILE or postgresql+psycopg://user@host/database",
+        )
+    if "://" in settings.archive.url and not settings.archive.url.startswith("s3://"):
+        raise _unknown_archive(settings.archive.url)
 
 
 def open_log(url: str, home: Path, *, create: bool = False) -> EventLog:
@@ -21,7 +35,7 @@ def open_log(url: str, home: Path, *, create: bool = False) -> EventLog:
         from events.kafka_log import KafkaLog  # Kafka's clients are slow to import
 
         return KafkaLog.open(url, create=create)
-    raise BadConfiguration(f"the log cannot be at {_scheme(url)!r}", "use sqlite:FILE or kafka://host:port/")
+    raise _unknown_log(url)
 
 
 def log_restorer(url: str, home: Path) -> LogRestorer:
@@ -36,31 +50,55 @@ def tables_url(url: str, home: Path) -> str:
     return f"sqlite:{_file(url, home)}" if url.startswith("sqlite:") else url
 
 
+def discard_tables(url: str, home: Path) -> None:
+    """Takes damaged tables in a file away. Raises TablesDamaged for those in a server, which is not ours to mend."""
+    if not url.startswith("sqlite:"):
+        raise TablesDamaged(
+            "the database of the tables is damaged", "empty it, or name another one in rekam.toml"
+        )
+    file = _file(url, home)
+    try:
+        for path in (file, *(file.with_name(file.name + end) for end in ("-wal", "-shm", "-journal"))):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise TablesUnavailable(
+            f"{file}: {error.strerror}", "check who owns the file and its folder"
+        ) from None
+
+
 def object_store(settings: ArchiveSettings, home: Path, *, create: bool = False) -> ObjectStore:
-    """The store of an archive. `create`: make its folder."""
+    """The store of an archive, asked again where it is across a network. `create`: make its folder.
+
+    A folder is not asked again: a disk that is not there is plugged in by a person, whom we tell at once.
+    """
     if settings.url.startswith("s3://"):
         from replicator.s3_store import Bucket, S3Store  # boto3 is slow to import
 
         place = urlsplit(settings.url)
-        return S3Store(
-            Bucket(
-                place.netloc,
-                place.path.strip("/"),
-                settings.endpoint,
-                settings.region,
-                settings.access_key,
-                settings.secret_key,
-            )
+        bucket = Bucket(
+            place.netloc,
+            place.path.strip("/"),
+            settings.endpoint,
+            settings.region,
+            settings.access_key,
+            settings.secret_key,
         )
+        return RetryingStore(S3Store(bucket), patience_seconds=settings.patience_seconds)
     if "://" in settings.url:
-        raise BadConfiguration(
-            f"an archive cannot be at {_scheme(settings.url)!r}", "use a folder or s3://bucket/prefix"
-        )
+        raise _unknown_archive(settings.url)
     return DirectoryStore(home / Path(settings.url).expanduser(), create=create)
 
 
 def _file(url: str, home: Path) -> Path:
     return home / Path(url.removeprefix("sqlite:").removeprefix("//")).expanduser()
+
+
+def _unknown_log(url: str) -> BadConfiguration:
+    return BadConfiguration(f"the log cannot be at {_scheme(url)!r}", "use sqlite:FILE or kafka://host:port/")
+
+
+def _unknown_archive(url: str) -> BadConfiguration:
+    return BadConfiguration(f"an archive cannot be at {_scheme(url)!r}", "use a folder or s3://bucket/prefix")
 
 
 def _scheme(url: str) -> str:

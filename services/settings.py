@@ -6,8 +6,9 @@ nobody knows is an error, so that a typing mistake cannot silently mean a defaul
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -18,7 +19,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from events.errors import BadConfiguration
+from events.errors import BadConfiguration, WrongUsage
+from replicator.retrying import PATIENCE_SECONDS
 
 FILE_NAME = "rekam.toml"
 
@@ -64,6 +66,8 @@ class ArchiveSettings(Section):
     region: str = "us-east-1"
     access_key: str | None = None
     secret_key: str | None = None
+    patience_seconds: Annotated[float, Field(ge=0)] = PATIENCE_SECONDS
+    """How long an S3 server that does not answer is asked again."""
     recipients: list[str] = []
     """age public keys that can open what is shipped; empty: stored in the clear."""
 
@@ -121,6 +125,15 @@ def load_settings(home: Path) -> Settings:
         raise BadConfiguration(f"{path} is not valid TOML: {error}", "mend the line named") from None
     except OSError as error:
         raise BadConfiguration(f"{path} cannot be read: {error.strerror}", "check its permissions") from None
+
+
+def checked_settings(values: Mapping[str, Any]) -> Settings:
+    """Settings that were typed as options. Raises WrongUsage naming the first that is wrong."""
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise WrongUsage(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
 
 
 def _from_file(path: Path) -> type[Settings]:

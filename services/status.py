@@ -16,6 +16,7 @@ from events.errors import LogMissing, LostData, Refused, Unavailable
 from events.log import EventLog
 from events.position import Position
 from events.rules import Effect, Verdict
+from projections.database import MADE_ANEW
 from projections.store import Tables
 from replicator.archive import ArchiveIndex
 from services.moments import show_millis, show_span
@@ -132,6 +133,10 @@ def _archive(system: System, status: Status) -> ArchiveIndex | None:
     except (Unavailable, LostData, Refused) as error:
         status.findings.append((Colour.RED, f"archive: {error}"))
         return None
+    try:
+        system.writer()
+    except (Unavailable, LostData, Refused) as error:
+        status.findings.append((Colour.RED, f"nothing can be shipped: {error}"))
     if not archive.marks:
         status.findings.append(
             (Colour.YELLOW, "the archive holds no checkpoint: nothing could be recovered yet")
@@ -160,6 +165,8 @@ def _look_into(tables: Tables, status: Status, log: EventLog | None) -> None:
         status.unreadable = int(tables.database.fetch("SELECT count(*) FROM unreadable")[0][0])
     if status.log_end is not None:
         status.behind_records = status.log_end.records() - status.tables_position.records()
+        if status.log_end.records() and not status.tables_position.records():
+            status.findings.append((Colour.YELLOW, f"the tables are empty: {MADE_ANEW}"))
         if not status.log_end.covers(status.tables_position):
             status.findings.append(
                 (Colour.RED, "the tables stand beyond the log: run 'rekam recover --to latest'")

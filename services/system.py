@@ -39,8 +39,12 @@ class System(Protocol):
 
     def restorer(self) -> LogRestorer: ...
 
-    def tables(self) -> Tables:
-        """The tables, made empty where there are none."""
+    def tables(self, *, check: bool = True) -> Tables:
+        """The tables, made empty where there are none. Raises TablesDamaged, and TablesOutdated where `check`."""
+        ...
+
+    def discard_tables(self) -> None:
+        """Takes damaged tables away: they are made anew from the log."""
         ...
 
     def archive(self) -> ArchiveIndex:

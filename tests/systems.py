@@ -109,8 +109,11 @@ class TestSystem:
     def restorer(self) -> LogRestorer:
         return MemoryRestorer(self.place)
 
-    def tables(self) -> Tables:
-        return open_tables(self.tables_at, create=True)
+    def tables(self, *, check: bool = True) -> Tables:
+        return open_tables(self.tables_at, create=True, check=check)
+
+    def discard_tables(self) -> None:
+        self.lose_tables()
 
     def archive(self) -> ArchiveIndex:
         return open_archive(self.store, self.identity, self.seen, [self.signer.verifier])

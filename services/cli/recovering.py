@@ -46,7 +46,7 @@ def recover(
         _show_plan(place, plan, as_json)
         return
     if not yes:
-        _confirm(place, plan)
+        _confirm(place, plan, as_json)
     act(place, request, view, plan, report, say)
     found = report_json(place, plan, report)
     if as_json:
@@ -55,8 +55,9 @@ def recover(
         _show_report(place, plan, report, found)
 
 
-def _confirm(place: Home, plan: RecoveryPlan) -> None:
-    _show_plan(place, plan, as_json=False)
+def _confirm(place: Home, plan: RecoveryPlan, as_json: bool) -> None:
+    for line in plan_words(place, plan):
+        (say if as_json else show)(line)  # with --json nothing but the document stands on stdout
     if not sys.stdin.isatty():
         raise Refused("nobody is there to confirm", "look at --dry-run, then say --yes")
     typer.confirm("Go on?", abort=True, err=True)
@@ -66,14 +67,21 @@ def _show_plan(place: Home, plan: RecoveryPlan, as_json: bool) -> None:
     if as_json:
         print_json(plan_json(place, plan))
         return
+    for line in plan_words(place, plan):
+        show(line)
+
+
+def plan_words(place: Home, plan: RecoveryPlan) -> list[str]:
     target = "the newest state" if plan.target.time is None else show_millis(plan.target.time, place.zone)
-    show(f"Target            {target} (inclusive)")
-    show(f"Recovery point    {', '.join(f'{p}={n}' for p, n in plan.position.items())}")
-    show(f"Log               {_log_words(plan)}")
-    show(f"Rewind            {_rewind_words(plan)}")
-    show(f"Tables            {_tables_words(plan)}")
-    show(f"To read           {plan.segments:,} segments, {plan.size_bytes:,} bytes, {plan.records:,} records")
-    show(f"Expected          {show_span(plan.expected_seconds)}")
+    return [
+        f"Target            {target} (inclusive)",
+        f"Recovery point    {', '.join(f'{p}={n}' for p, n in plan.position.items())}",
+        f"Log               {_log_words(plan)}",
+        f"Rewind            {_rewind_words(plan)}",
+        f"Tables            {_tables_words(plan)}",
+        f"To read           {plan.segments:,} segments, {plan.size_bytes:,} bytes, {plan.records:,} records",
+        f"Expected          {show_span(plan.expected_seconds)}",
+    ]
 
 
 def _log_words(plan: RecoveryPlan) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from events.errors import Refused
+from events.errors import WrongUsage
 from replicator.keys import write_key_file
 from services.cli.options import HomeOption, JsonOption, home_folder
 from services.cli.output import print_json, show
@@ -48,10 +48,10 @@ def init(
     wanted = Wanted(name=name, zone=zone, log=log, tables=tables, archive=place)
     if from_archive is not None:
         if identity is None:
-            raise Refused("--from needs --identity FILE", "the owner's file, see the printed sheet")
+            raise WrongUsage("--from needs --identity FILE", "the owner's file, see the printed sheet")
         made = adopt_home(folder, wanted, identity)
     elif identity is not None:
-        raise Refused("--identity goes with --from ARCHIVE", "to make a new clinic, leave it out")
+        raise WrongUsage("--identity goes with --from ARCHIVE", "to make a new clinic, leave it out")
     else:
         made = make_home(folder, wanted)
     _tell(made, adopted=from_archive is not None, as_json=as_json)

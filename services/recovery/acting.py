@@ -17,7 +17,7 @@ from typing import Literal
 from events.codec import encode_control, rewound
 from events.control import read_rewinds
 from events.envelope import ID_BYTES, Epoch
-from events.errors import Busy
+from events.errors import Busy, TablesDamaged
 from events.log import Entry as LogEntry
 from events.log import EventLog, Record, TimeType
 from events.partitioning import all_partitions
@@ -25,7 +25,8 @@ from events.position import CONTROL, CONTROL_PARTITION, Position
 from events.rules import Effect, Rewind
 from projections.bulk import rebuild
 from projections.completing import complete_journal
-from replicator.planning import Holdings, RecoveryPlan, Target, plan_recovery, resolve
+from projections.store import Tables
+from replicator.planning import Holdings, RecoveryPlan, Target, plan_recovery, refuse_future, resolve
 from replicator.snapshot import open_snapshot
 from services.projecting import catch_up
 from services.recovery.looking import View, find_log, look
@@ -83,6 +84,7 @@ Tell = Callable[[str], object]
 
 def prepare(system: System, request: Request, tell: Tell, *, ship_first: bool) -> tuple[View, RecoveryPlan]:
     """Looks, ships the unshipped tail where the log stands (unless only planning), resolves and plans."""
+    refuse_future(request.target, system.clock())
     log = find_log(system)
     if log is None:
         tell("The log is gone: it will be restored from the archive.")
@@ -129,11 +131,11 @@ def act(system: System, request: Request, view: View, plan: RecoveryPlan, report
         tell("Writing the checkpoint that covers the recovery.")
         report.checkpoint = ship(system, log).checkpoint
         clock.step("checkpoint")
-        fill_journal(system, log, request.workers)
-        clock.step("journal")
-        with closing(system.tables()) as tables:
-            report.verified = verify(log, tables)
-        clock.step("verification")
+        try:
+            report.verified = finish(system, log, request.workers, clock)
+        except TablesDamaged:  # where the plan did not need to look
+            make_tables_anew(system, log, request.workers, tell)
+            report.verified = finish(system, log, request.workers, clock)
     report.finished = system.clock()
 
 
@@ -145,6 +147,16 @@ class _Stopwatch:
         now = self._clock()
         self._report.steps[name] = (now - self._last) / MILLIS
         self._last = now
+
+
+def finish(system: System, log: EventLog, workers: int, clock: _Stopwatch) -> dict[str, int]:
+    """The journal, filled, and what verification counted."""
+    fill_journal(system, log, workers)
+    clock.step("journal")
+    with closing(system.tables()) as tables:
+        verified = verify(log, tables)
+    clock.step("verification")
+    return verified
 
 
 def restore_log(system: System, view: View, held: Position, request: Request) -> int:
@@ -209,12 +221,29 @@ def bring_tables(
     system: System, log: EventLog, view: View, plan: RecoveryPlan, workers: int, tell: Tell
 ) -> None:
     """The tables at the log's end: rebuilt in bulk, or by following."""
+    try:
+        with closing(_tables_to_bring(system, plan)) as tables:
+            if plan.tables == "rebuild":
+                end = log.end()
+                tell(f"Rebuilding the tables from {end.records():,} records.")
+                snapshot = open_snapshot(view.archive, plan.snapshot) if plan.snapshot else None
+                rebuild(system.log_opener(), end, tables, workers=workers, snapshot=snapshot)
+            catch_up(log, tables)
+    except TablesDamaged:
+        make_tables_anew(system, log, workers, tell)
+
+
+def _tables_to_bring(system: System, plan: RecoveryPlan) -> Tables:
+    """Those that are to be rebuilt may have another version's layout."""
+    return system.tables(check=plan.tables != "rebuild")
+
+
+def make_tables_anew(system: System, log: EventLog, workers: int, tell: Tell) -> None:
+    """In place of damaged ones, from the log alone."""
+    tell("The tables are damaged: they are thrown away and made anew.")
+    system.discard_tables()
     with closing(system.tables()) as tables:
-        if plan.tables == "rebuild":
-            end = log.end()
-            tell(f"Rebuilding the tables from {end.records():,} records.")
-            snapshot = open_snapshot(view.archive, plan.snapshot) if plan.snapshot else None
-            rebuild(system.log_opener(), end, tables, workers=workers, snapshot=snapshot)
+        rebuild(system.log_opener(), log.end(), tables, workers=workers)
         catch_up(log, tables)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from events.control import LiveTimes
 from events.effective import TimeIndex, unseen
-from events.errors import LogMissing
+from events.errors import LogMissing, TablesDamaged, TablesOutdated
 from events.log import EventLog
 from events.position import EVENTS, Position
 from events.rules import Effect, Rewind
@@ -61,8 +61,11 @@ def _tables_position(system: System, log: EventLog | None, end: Position) -> Pos
     """Where the tables stand; None where they cannot go on with this log."""
     if log is None:
         return None
-    with closing(system.tables()) as tables:
-        return _standing(tables, log, end)
+    try:
+        with closing(system.tables()) as tables:
+            return _standing(tables, log, end)
+    except (TablesDamaged, TablesOutdated):
+        return None
 
 
 def _standing(tables: Tables, log: EventLog, end: Position) -> Position | None:
