@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from events.effective import Mark, TimeIndex, cut
+from events.envelope import Epoch
 from events.errors import BeforeArchive, BeyondArchive, Refused
 from events.position import EVENTS, Partition, Position
 from events.rules import Effect, Link, Rewind, usable
@@ -82,8 +83,8 @@ class Situation:
     """The rewinds on control, as (offset, rewind), of the log or, where it is lost, of the archive."""
     tables: Position | None
     """Where the tables stand; None where they are lost or belong to another log."""
-    written_since: bool
-    """Whether any event names the newest epoch."""
+    idle: frozenset[Epoch]
+    """The newest epochs that no event names, one rewind after another back from control's end."""
 
 
 @dataclass(frozen=True)
@@ -139,10 +140,13 @@ def refuse_future(target: Target, now: int, hint: str = "name a moment that is o
 
 def already_there(position: Position, situation: Situation, end: Position) -> bool:
     """Whether the history in effect at `end` is the one at `position`, so that no rewind is needed."""
-    here, there = Effect(situation.control, end), Effect(situation.control, position)
-    if _of_events(here.links) == _of_events(there.links):
-        return True
-    return not situation.written_since and _of_events(here.links[:-1]) == _of_events(there.links)
+    here, there = Effect(situation.control, end).links, Effect(situation.control, position).links
+    wanted = _of_events(there)
+    while _of_events(here) != wanted:
+        if here[-1].epoch is None or here[-1].epoch not in situation.idle:
+            return False
+        here = here[:-1]  # nothing was written in it: without it, the same events are in effect
+    return True
 
 
 def _of_events(links: Sequence[Link]) -> list[tuple[bytes | None, Mapping[Partition, int]]]:

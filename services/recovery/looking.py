@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from events.control import LiveTimes
 from events.effective import TimeIndex, unseen
+from events.envelope import Epoch
 from events.errors import LogMissing, TablesDamaged, TablesOutdated
 from events.log import EventLog
 from events.position import EVENTS, Position
@@ -52,8 +53,8 @@ def look(system: System, log: EventLog | None) -> View:
         live = LiveTimes(log)
         times, end, control = live, live.end(), live.control
     tables = _tables_position(system, log, end)
-    written = _written_since(times, holdings, control, end)
-    situation = Situation(end if log is not None else None, control, tables, written)
+    idle = _idle(times, holdings, control, end)
+    situation = Situation(end if log is not None else None, control, tables, idle)
     return View(archive, log, times, holdings, situation, end)
 
 
@@ -79,16 +80,24 @@ def _standing(tables: Tables, log: EventLog, end: Position) -> Position | None:
     return None if not position.records() and end.records() else position
 
 
-def _written_since(
+def _idle(
     times: TimeIndex, holdings: Holdings, control: Sequence[tuple[int, Rewind]], end: Position
-) -> bool:
-    """Whether any event names the newest epoch."""
-    newest = Effect(control, end).newest
-    if newest is None:
-        return False
-    offset = next(offset for offset, rewind in reversed(control) if rewind.epoch == newest)
-    start = unseen(holdings.marks, offset)
+) -> frozenset[Epoch]:
+    """The newest epochs in effect that no event names."""
+    offsets = {rewind.epoch: offset for offset, rewind in control}
+    idle: set[Epoch] = set()
+    for link in reversed(Effect(control, end).links):
+        if link.epoch is None or _written(
+            times, unseen(holdings.marks, offsets[link.epoch]), end, link.epoch
+        ):
+            break
+        idle.add(link.epoch)
+    return frozenset(idle)
+
+
+def _written(times: TimeIndex, start: Position, end: Position, epoch: Epoch) -> bool:
+    """Whether any event from `start` to `end` names the epoch."""
     return any(
-        times.first_naming(p, start[p], stop, frozenset([newest])) is not None
+        times.first_naming(p, start[p], stop, frozenset([epoch])) is not None
         for p, stop in end.of(EVENTS).items()
     )

@@ -65,7 +65,7 @@ def holdings(snapshots: tuple[SnapshotPoint, ...] = ()) -> Holdings:
 def plan(
     log: Position | None, tables: Position | None, position: Position, *snapshots: SnapshotPoint
 ) -> RecoveryPlan:
-    situation = Situation(log, [], tables, written_since=False)
+    situation = Situation(log, [], tables, frozenset())
     return plan_recovery(Target(), position, holdings(snapshots), situation)
 
 
@@ -110,9 +110,18 @@ def test_an_earlier_moment_with_no_events_after_it_needs_no_rewind() -> None:
 def test_the_same_recovery_again_does_nothing_until_something_is_written() -> None:
     rewound = [(10, Rewind(b"e" * 16, None, at(40, 4)))]
     end = at(100, 11)
-    assert already_there(at(40, 4), Situation(end, rewound, end, written_since=False), end)
-    assert not already_there(at(40, 4), Situation(end, rewound, end, written_since=True), end)
-    assert not already_there(at(39, 4), Situation(end, rewound, end, written_since=False), end)
+    nothing_written, written = frozenset([b"e" * 16]), frozenset[bytes]()
+    assert already_there(at(40, 4), Situation(end, rewound, end, nothing_written), end)
+    assert not already_there(at(40, 4), Situation(end, rewound, end, written), end)
+    assert not already_there(at(39, 4), Situation(end, rewound, end, nothing_written), end)
+
+
+def test_the_same_recovery_again_after_lost_logs_does_nothing_either() -> None:
+    """Each lost log began a generation, in which nothing was written."""
+    lost_twice = [(10, Rewind(b"e" * 16, None, at(40, 10))), (12, Rewind(b"f" * 16, b"e" * 16, at(40, 12)))]
+    end = at(40, 13)
+    assert already_there(at(40, 4), Situation(end, lost_twice, end, frozenset([b"e" * 16, b"f" * 16])), end)
+    assert not already_there(at(40, 4), Situation(end, lost_twice, end, frozenset([b"f" * 16])), end)
 
 
 def test_the_newest_usable_snapshot_is_taken_and_one_beyond_the_target_is_not() -> None:
