@@ -111,8 +111,14 @@ def as_ours(error: psycopg.Error) -> RekamError:
         )
     if code.startswith("XX00"):
         return TablesDamaged(f"PostgreSQL reports damaged data ({code})", MADE_ANEW)
+    if code.startswith(("08", "57P")):
+        return TablesUnavailable(
+            f"PostgreSQL went away ({code}, {type(error).__name__})", "look whether it runs; try again"
+        )
     if code:
-        return TablesUnavailable(f"PostgreSQL refused a statement ({code}, {type(error).__name__})")
+        return TablesUnavailable(
+            f"PostgreSQL refused a statement ({code}, {type(error).__name__})", "its own log says more"
+        )
     return TablesUnavailable("PostgreSQL does not answer", "check that it runs and can be reached")
 
 

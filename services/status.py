@@ -12,13 +12,15 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from events.control import read_rewinds
-from events.errors import LogMissing, LostData, Refused, Unavailable
+from events.errors import LogMissing, LogRecreated, LostData, Refused, Unavailable
 from events.log import EventLog
 from events.position import Position
 from events.rules import Effect, Verdict
 from projections.database import MADE_ANEW
+from projections.projector import refuse_other_log
 from projections.store import Tables
 from replicator.archive import ArchiveIndex
+from replicator.continuity import check_continuity
 from services.moments import show_millis, show_span
 from services.system import System
 
@@ -103,6 +105,7 @@ def status_of(system: System) -> Status:
     try:
         _tables(system, status, log)
         if log is not None:
+            _continuity(status, log, archive)
             _unshipped(status, log, archive)
     finally:
         if log is not None:
@@ -154,10 +157,12 @@ def _tables(system: System, status: Status, log: EventLog | None) -> None:
         status.findings.append((Colour.RED, f"tables: {error}"))
         return
     with closing(tables):
-        _look_into(tables, status, log)
+        _look_into(tables, status)
+        if log is not None and status.log_end is not None:
+            _same_log(tables, status, log)
 
 
-def _look_into(tables: Tables, status: Status, log: EventLog | None) -> None:
+def _look_into(tables: Tables, status: Status) -> None:
     with tables.reading():
         status.tables_position = tables.position()
         counted = tables.database.fetch("SELECT verdict, count(*) FROM journal GROUP BY verdict")
@@ -186,6 +191,23 @@ def _look_into(tables: Tables, status: Status, log: EventLog | None) -> None:
         status.findings.append(
             (Colour.YELLOW, f"{status.unreadable:,} records on the log are no event of ours")
         )
+
+
+def _same_log(tables: Tables, status: Status, log: EventLog) -> None:
+    try:
+        refuse_other_log(tables, log.identity())
+    except LogRecreated as error:
+        status.findings.append((Colour.RED, f"tables: {error}"))
+
+
+def _continuity(status: Status, log: EventLog, archive: ArchiveIndex | None) -> None:
+    """Whether the log is the one that the archive holds the beginning of."""
+    if archive is None or not archive.marks:
+        return
+    try:
+        check_continuity(log, archive.head)
+    except LostData as error:
+        status.findings.append((Colour.RED, f"the log does not continue the archive: {error}"))
 
 
 def _unshipped(status: Status, log: EventLog, archive: ArchiveIndex | None) -> None:
