@@ -13,7 +13,7 @@ from functools import partial
 from itertools import islice
 from typing import TypeVar
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
 
 from events.errors import StoreUnavailable
 from replicator.stores import ObjectStore, Stored
@@ -66,7 +66,7 @@ class RetryingStore:
     def _attempt(self, call: Callable[[], _Result]) -> _Result:
         retrying = Retrying(
             retry=retry_if_exception_type(StoreUnavailable),
-            stop=stop_after_delay(self._patience_seconds),
+            stop=stop_before_delay(self._patience_seconds),
             wait=wait_random_exponential(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS),
             sleep=self._sleep,
             reraise=True,
