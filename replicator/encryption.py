@@ -62,7 +62,7 @@ class Identity:
         except DecryptError as error:
             if "No matching keys" in str(error):
                 raise Refused(
-                    f"{where} cannot be opened with this identity", "use the one on the sheet"
+                    f"{where} cannot be opened with this identity", "use the owner's file of this clinic"
                 ) from None
             raise Corrupt(f"{where} does not decrypt: its bytes are not what was stored") from None
         return plain
@@ -80,5 +80,5 @@ def unseal(stored: bytes, key: str, identity: Identity | None) -> bytes:
     if not key.endswith(SUFFIX):
         return stored
     if identity is None:
-        raise Refused(f"{key} is encrypted", "name the identity file (--identity)")
+        raise Refused(f"{key} is encrypted", "put the owner's file (owner.txt) into the keys folder")
     return identity.open(stored, key)

@@ -14,13 +14,13 @@ import tomlkit
 
 from events.clock import Clock, wall_millis
 from events.envelope import derive_id
-from events.errors import ArchiveDiverged, BadConfiguration, BadInput, Refused, Unavailable
+from events.errors import ArchiveDiverged, BadConfiguration, BadInput, Corrupt, Refused, Unavailable
 from events.log import EventLog, LogReader, LogRestorer
 from projections.store import Tables, open_tables
 from replicator.archive import Archive, ArchiveIndex, open_archive
 from replicator.encryption import Identity, new_identity
 from replicator.keys import SEED_BYTES, load_signing_key, write_key_file
-from replicator.note import Signer, Verifier
+from replicator.note import Signer, Verifier, open_note
 from replicator.shipper import Shipper
 from replicator.stores import ObjectStore
 from services import owner as owners
@@ -124,9 +124,17 @@ class Home:
         """The newest checkpoint's note that this home has seen: an archive that was rolled back shows by it."""
         path = self.keys / SEEN
         try:
-            return path.read_bytes() or None if path.exists() else None
+            note = path.read_bytes() if path.exists() else b""
         except OSError as error:
             raise BadConfiguration(f"{path} cannot be read: {error.strerror}", "check who owns it") from None
+        if not note:
+            return None
+        try:
+            open_note(note, [self.verifier()], str(path))
+        except (Corrupt, BadInput) as error:
+            hint = "take it from a copy; once it is deleted, an archive rolled back up to now does not show"
+            raise Corrupt(error.message, hint) from None
+        return note
 
     def remember(self, note: bytes) -> None:
         """Keeps a newer note in place of the one seen before."""
