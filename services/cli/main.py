@@ -20,6 +20,7 @@ from services.cli.output import complain, say
 
 ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 """What typer raises for wrong usage, from whichever copy of click it brings."""
+INTERRUPTED = 130
 PARTS = {
     "setting_up": ("init",),
     "exchange": ("import", "export", "simulate"),
@@ -69,6 +70,8 @@ def main() -> None:
     """The entry point: whatever a user can cause ends as one line and a hint, never as a traceback."""
     try:
         code = application(sys.argv[1:])(standalone_mode=False)
+        if code == INTERRUPTED:  # typer makes Ctrl-C a code, without a word
+            code = _interrupted()
     except (typer.Abort, KeyboardInterrupt):
         code = _interrupted()
     except ClickException as error:
@@ -85,7 +88,7 @@ def main() -> None:
 
 def _interrupted() -> int:
     say("interrupted: what was acknowledged is kept; the same command goes on from there")
-    return 130
+    return INTERRUPTED
 
 
 if __name__ == "__main__":

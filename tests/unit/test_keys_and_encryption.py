@@ -51,7 +51,7 @@ def test_only_the_identities_open_what_was_sealed():
         assert unseal(sealed, "x.age", Identity(text)) == b"secret"
     with pytest.raises(Refused, match="x"):
         unseal(sealed, "x.age", Identity(other))
-    with pytest.raises(Refused, match="owner.txt"):
+    with pytest.raises(Refused, match=r"owner\.txt"):
         unseal(sealed, "x.age", None)
     for damaged in (sealed[:-1], sealed[:-1] + b"?", b"", b"garbage"):
         with pytest.raises(Corrupt):

@@ -1,0 +1,187 @@
+"""What runs all day: signals, two of a kind at once, and what happens beside them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from events.position import ACCESS, EVENTS
+from services.home import Home
+from tests.command_line import (
+    content,
+    digest,
+    finish,
+    lose,
+    moment,
+    ndjson,
+    rekam,
+    sample_lines,
+    start,
+    wait_for,
+)
+
+QUICK = {"REKAM_REPLICATOR__INTERVAL_SECONDS": "0.1"}
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("running")
+    rekam(folder / "clinic", "init")
+    rekam(folder / "clinic", "import", "fhir", ndjson(folder / "one.ndjson", sample_lines(0, 100)))
+    return folder
+
+
+@pytest.fixture
+def clinic(template: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(template, tmp_path / "all")) / "clinic"
+
+
+def status(home: Path) -> dict:
+    return rekam(home, "status", "--json", code=None).json()
+
+
+def shipped(home: Path) -> bool:
+    """Whether the archive holds every event and every view."""
+    place = Home.open(home)
+    with closing(place.log()) as log:
+        end, held = log.end(), place.archive().end()
+    return all(end.of(topic) == held.of(topic) for topic in (EVENTS, ACCESS) if end.of(topic))
+
+
+def test_once_is_once(clinic: Path) -> None:
+    first = rekam(clinic, "replicate", "--once", "--json").json()
+    again = rekam(clinic, "replicate", "--once", "--json").json()
+    assert first["records"] == 101 and first["segments"] == 2
+    assert (again["records"], again["segments"]) == (1, 1), "its own heartbeat alone"
+    assert again["checkpoint"] == first["checkpoint"] + 1
+    assert again["complete_through"] > first["complete_through"]
+    assert status(clinic)["unshipped_records"] == 0
+
+
+def test_the_unshipped_tail_and_its_age_are_known(clinic: Path) -> None:
+    before = status(clinic)
+    assert before["unshipped_records"] == 100 and before["unshipped_seconds"] > 0
+    assert "Not shipped yet: 100 records" in rekam(clinic, "status").out
+    rekam(clinic, "replicate", "--once")
+    assert status(clinic)["unshipped_seconds"] is None
+
+
+def test_projecting_once(clinic: Path) -> None:
+    before = digest(clinic)
+    lose(clinic, "tables.db")
+    assert "the tables are empty" in rekam(clinic, "status").out
+    rekam(clinic, "project", "--once")
+    assert status(clinic)["behind_records"] == 0
+    assert digest(clinic) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_run_projects_and_ships_until_a_signal_stops_it_cleanly(clinic: Path, number: signal.Signals) -> None:
+    process = start(clinic, "run", **QUICK)
+    try:
+        wait_for(lambda: shipped(clinic), "what stood there before")
+        rekam(clinic, "simulate", "--patients", "3", "--events", "60")
+        wait_for(lambda: shipped(clinic), "what was written beside it")
+        wait_for(lambda: status(clinic)["behind_records"] == 0, "the tables")
+    finally:
+        process.send_signal(number)
+        ran = finish(process)
+    assert ran.out == "" and "error" not in ran.err
+    before = digest(clinic)
+    assert status(clinic)["unshipped_records"] == 0 or shipped(clinic)
+    lose(clinic, "log.db", "tables.db")
+    rekam(clinic, "recover", "--to", "latest", "--yes")
+    assert digest(clinic) == before
+    assert rekam(clinic, "points", "--json").json()["snapshots"], "the first snapshot is taken at once"
+
+
+@pytest.mark.parametrize("command", ["project", "replicate"])
+def test_each_alone_stops_at_a_signal(clinic: Path, command: str) -> None:
+    process = start(clinic, command, **QUICK)
+    if command == "replicate":
+        wait_for(lambda: shipped(clinic), "shipping")
+    else:
+        lose(clinic, "tables.db")
+        wait_for(
+            lambda: status(clinic)["behind_records"] == 0, "projecting into tables that were lost under it"
+        )
+    process.terminate()
+    finish(process)
+
+
+def test_an_interrupted_import_is_gone_on_with(clinic: Path, tmp_path: Path) -> None:
+    """Ctrl-C: exit code 130 and a word, and the same command completes it."""
+    pipe = tmp_path / "slow.ndjson"
+    os.mkfifo(pipe)
+    process = start(clinic, "import", "fhir", pipe)
+    with pipe.open("wb") as slow:
+        slow.write(b"".join(sample_lines(100, 140)))
+        slow.flush()
+        process.send_signal(signal.SIGINT)
+        ran = finish(process, 130)
+    assert "interrupted" in ran.err
+    rest = ndjson(tmp_path / "rest.ndjson", sample_lines(100, 200))
+    assert rekam(clinic, "import", "fhir", rest, "--json").json()["refused"] == 0
+    assert "100 were there already" in rekam(clinic, "import", "fhir", rest).out
+
+
+def test_two_shippers_at_once_lose_nothing_and_double_nothing(clinic: Path) -> None:
+    runners = [start(clinic, "replicate", **QUICK) for _ in range(2)]
+    try:
+        for seed in range(1, 6):
+            rekam(clinic, "simulate", "--patients", "2", "--events", "40", "--seed", seed)
+        wait_for(lambda: shipped(clinic), "the shippers")
+    finally:
+        for runner in runners:
+            runner.terminate()
+        told = [finish(runner) for runner in runners]
+    assert not [ran.err for ran in told if "error" in ran.err]
+    before = digest(clinic)
+    rekam(clinic, "replicate", "--once")
+    lose(clinic, "log.db", "tables.db")
+    rekam(clinic, "recover", "--to", "latest", "--yes")
+    assert digest(clinic) == before
+    assert status(clinic)["verdicts"] == {**status(clinic)["verdicts"], "applied": 300 - _odd(clinic)}
+
+
+def _odd(home: Path) -> int:
+    """Simulated events that have no effect on purpose, of two writers on one patient."""
+    return sum(n for verdict, n in status(home)["verdicts"].items() if verdict != "applied")
+
+
+def test_shippers_once_side_by_side(clinic: Path) -> None:
+    told = [finish(runner, None) for runner in [start(clinic, "replicate", "--once") for _ in range(3)]]
+    assert all(ran.code == 0 for ran in told), [ran.err for ran in told]
+    assert shipped(clinic)
+
+
+def test_two_importers_of_one_file_at_once(clinic: Path, tmp_path: Path) -> None:
+    path = ndjson(tmp_path / "two.ndjson", sample_lines(100, 400))
+    alone = Path(shutil.copytree(clinic, tmp_path / "alone"))
+    rekam(alone, "import", "fhir", path)
+    told = [finish(one) for one in [start(clinic, "import", "fhir", path, "--json") for _ in range(2)]]
+    assert [ran.json()["refused"] for ran in told] == [0, 0]
+    assert content(clinic) == content(alone)
+    assert status(clinic)["verdicts"]["applied"] == 400
+
+
+def test_recovering_beside_a_running_projector_and_shipper(clinic: Path) -> None:
+    rekam(clinic, "replicate", "--once")
+    before, then = digest(clinic), moment()
+    process = start(clinic, "run", **QUICK)
+    try:
+        rekam(clinic, "simulate", "--patients", "3", "--events", "60")
+        wait_for(lambda: shipped(clinic), "shipping")
+        rekam(clinic, "recover", "--to", then, "--yes")
+        assert digest(clinic) == before
+        rekam(clinic, "simulate", "--patients", "3", "--events", "60", "--seed", "9")
+        wait_for(lambda: shipped(clinic), "shipping on")
+    finally:
+        process.terminate()
+        finish(process)
+    assert digest(clinic) != before
