@@ -24,7 +24,7 @@ from projections.fresh import OpenWriter, SchemaWriter
 from projections.judging import Standing
 from projections.loading import Loaded, Write, without_collector
 from projections.postgresql_database import PostgresqlDatabase
-from projections.projector import access_applied, access_heads
+from projections.projector import access_applied, access_heads, refuse_other_log
 from projections.rows import Row
 from projections.store import JOURNAL_FROM, Tables
 from projections.system_tables import ACCESS_LOG, JOURNAL
@@ -57,6 +57,7 @@ def complete_journal(
         work = Work(open_source, writer, tables.define, effect, False)
         tell = progress or (lambda stage, done, total: None)
         with closing(open_source()) as source, without_collector():
+            refuse_other_log(tables, source.identity())
             loaded = replay(work, source, position, write, workers if writer else 1, tell, scratch)
         tell("indexes", 0, 1)
         with database.writing():

@@ -22,6 +22,12 @@ def catch_up(log: EventLog, tables: Tables) -> None:
     follow_to(log.end(), log, tables)
 
 
+def catch_up_whole(open_log: OpenSource, log: EventLog, tables: Tables) -> None:
+    """As `catch_up`, the journal filled first: without it no rewind can be followed."""
+    finish_journal(open_log, tables)
+    catch_up(log, tables)
+
+
 def finish_journal(open_log: OpenSource, tables: Tables) -> None:
     """Fills the journal where a recovery from a snapshot was stopped before it did."""
     if tables.journal_from() is not None:
@@ -43,6 +49,6 @@ def follow_to(position: Position, log: EventLog, tables: Tables) -> None:
                     project(log, tables)
     except RetryError as error:
         raise Busy(
-            "another projector holds the tables and does not move on",
-            "is it hung? stop it; its lease ends by itself within a minute",
+            f"the tables do not reach the log's end: {error.last_attempt.exception()}",
+            "if another projector is hung, stop it; its lease ends by itself within a minute",
         ) from error

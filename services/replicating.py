@@ -18,7 +18,7 @@ from projections.system_tables import STREAMS
 from replicator.entries import Entry
 from replicator.shipper import Shipped
 from replicator.snapshot import TableImage, write_snapshot
-from services.projecting import catch_up
+from services.projecting import catch_up_whole
 from services.system import System
 
 MILLIS = 1000
@@ -90,7 +90,7 @@ def replicate_once(system: System, *, snapshot: bool) -> Outcome:
     with closing(system.log()) as log:
         if snapshot:
             with closing(system.tables()) as tables:
-                catch_up(log, tables)
+                catch_up_whole(system.log_opener(), log, tables)
                 entries.append(take_snapshot(system, tables))
         shipped = ship(system, log, entries=entries)
     return Outcome(shipped, entries[0].raw["id"] if entries else None)
@@ -125,7 +125,7 @@ def _replicate_while_answered(system: System, log: EventLog, stop: threading.Eve
 
 def _snapshot_now(system: System, log: EventLog) -> Entry:
     with closing(system.tables()) as tables:
-        catch_up(log, tables)
+        catch_up_whole(system.log_opener(), log, tables)
         return take_snapshot(system, tables)
 
 

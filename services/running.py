@@ -8,6 +8,7 @@ from contextlib import closing
 
 from events.errors import Busy, Unavailable
 from projections.projector import project
+from services.projecting import finish_journal
 from services.system import System
 
 IDLE_SECONDS = 0.2
@@ -21,6 +22,7 @@ def project_forever(system: System, stop: threading.Event, tell: Tell) -> None:
     while not stop.is_set():
         try:
             with closing(system.log()) as log, closing(system.tables()) as tables:
+                finish_journal(system.log_opener(), tables)
                 try:
                     while not stop.is_set():
                         if not project(log, tables, hold=True).records:

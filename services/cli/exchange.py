@@ -19,7 +19,7 @@ from services.fhir.importing import DEFAULT_SOURCE, Report, import_fhir
 from services.fhir.reading import Refusal
 from services.fhir.standing import TablesStanding
 from services.patients import one_patient
-from services.projecting import catch_up, finish_journal
+from services.projecting import catch_up, catch_up_whole, finish_journal
 from services.simulation.traffic import simulate as traffic
 from services.simulation.writing import newest_epoch, write_simulation
 
@@ -110,7 +110,7 @@ def simulate(
     """A deterministic Indonesian clinic's traffic, to try things out. The same again changes nothing."""
     place = open_home(home)
     with closing(place.log()) as log, closing(place.tables()) as tables, progress("simulating") as advance:
-        catch_up(log, tables)
+        catch_up_whole(place.log_opener(), log, tables)
         written = write_simulation(
             log,
             traffic(patients, events, seed, epoch=newest_epoch(log)),

@@ -18,7 +18,7 @@ from services.cli.output import print_json, say, show, show_table
 from services.home import Home
 from services.moments import parse_moment, show_micros
 from services.patients import one_patient
-from services.projecting import catch_up, finish_journal
+from services.projecting import catch_up_whole
 from services.records import event_json, history_of, record_of
 from services.status import status_of
 from services.times import Moment, resolve_for_reading
@@ -108,8 +108,7 @@ def _reading(place: Home) -> Iterator[tuple[EventLog | None, Tables]]:
             yield None, tables
             return
         with closing(log):
-            catch_up(log, tables)
-            finish_journal(place.log_opener(), tables)
+            catch_up_whole(place.log_opener(), log, tables)
             yield log, tables
 
 

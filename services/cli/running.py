@@ -13,7 +13,7 @@ import typer
 from services.cli.options import HomeOption, JsonOption, open_home
 from services.cli.output import print_json, say, show
 from services.moments import show_millis
-from services.projecting import catch_up
+from services.projecting import catch_up_whole
 from services.replicating import replicate_forever, replicate_once
 from services.running import keep, project_forever
 
@@ -31,7 +31,7 @@ def project(home: HomeOption = None, once: OnceOption = False) -> None:
     place = open_home(home)
     if once:
         with closing(place.log()) as log, closing(place.tables()) as tables:
-            catch_up(log, tables)
+            catch_up_whole(place.log_opener(), log, tables)
         return
     with _until_stopped() as stop:
         project_forever(place, stop, say)

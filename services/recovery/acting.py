@@ -28,7 +28,7 @@ from projections.completing import complete_journal
 from projections.store import Tables
 from replicator.planning import Holdings, RecoveryPlan, Target, plan_recovery, refuse_future, resolve
 from replicator.snapshot import open_snapshot
-from services.projecting import catch_up
+from services.projecting import catch_up, finish_journal
 from services.recovery.looking import View, find_log, look
 from services.recovery.verifying import verify
 from services.replicating import ship
@@ -228,6 +228,8 @@ def bring_tables(
                 tell(f"Rebuilding the tables from {end.records():,} records.")
                 snapshot = open_snapshot(view.archive, plan.snapshot) if plan.snapshot else None
                 rebuild(system.log_opener(), end, tables, workers=workers, snapshot=snapshot)
+            else:
+                finish_journal(system.log_opener(), tables)
             catch_up(log, tables)
     except TablesDamaged:
         make_tables_anew(system, log, workers, tell)
