@@ -176,9 +176,14 @@ def plan_recovery(
         segments=len(read),
         size_bytes=sum(s.size_bytes for s in read) + (snapshot.size_bytes if snapshot else 0),
         records=replayed,
-        set_aside_records=sum(n - position[p] for p, n in end.of(EVENTS).items()) if rewind else 0,
+        set_aside_records=beyond(position, end) if rewind else 0,
         expected_seconds=round(_seconds(replayed, restore, snapshot, tables), 1),
     )
+
+
+def beyond(position: Position, end: Position) -> int:
+    """How many records of events stand between a recovery point and the log's end."""
+    return sum(n - position[p] for p, n in end.of(EVENTS).items())
 
 
 def _tables(situation: Situation, end: Position, rewind: bool, log_lost: bool) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import getpass
+import os
 import sys
+from contextlib import closing
 from typing import Annotated, Any
 
 import typer
@@ -36,23 +38,32 @@ def recover(
     place = open_home(home)
     request = Request(
         target=Target(None if to == LATEST else parse_moment(to, place.zone)),
-        actor={"id": getpass.getuser(), "role": "operator", "system": "cli"},
+        actor={"id": operator(), "role": "operator", "system": "cli"},
         reason=reason,
         workers=place.workers,
     )
     report = Report(started=place.clock())
     view, plan = prepare(place, request, say, ship_first=not dry_run)
-    if dry_run:
-        _show_plan(place, plan, as_json)
-        return
-    if not yes:
-        _confirm(place, plan, as_json)
-    act(place, request, view, plan, report, say)
+    with closing(view):
+        if dry_run:
+            _show_plan(place, plan, as_json)
+            return
+        if not yes:
+            _confirm(place, plan, as_json)
+        act(place, request, view, plan, report, say)
     found = report_json(place, plan, report)
     if as_json:
         print_json(found)
     else:
         _show_report(place, plan, report, found)
+
+
+def operator() -> str:
+    """Who asks. In a container nobody may have given the user a name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 def _confirm(place: Home, plan: RecoveryPlan, as_json: bool) -> None:
@@ -121,6 +132,7 @@ def plan_json(place: Home, plan: RecoveryPlan) -> dict[str, Any]:
 def report_json(place: Home, plan: RecoveryPlan, report: Report) -> dict[str, Any]:
     return {
         **plan_json(place, plan),
+        "set_aside_records": report.set_aside_records,
         "epoch": report.epoch.hex() if report.epoch else None,
         "restored_records": report.restored_records,
         "checkpoint": report.checkpoint,
@@ -143,7 +155,7 @@ def rpo_words(place: Home, plan: RecoveryPlan, report: Report) -> str:
     if plan.rewind and plan.target.time is not None:
         parts.append(
             f"everything up to {show_millis(plan.target.time, place.zone)} is there; "
-            f"{plan.set_aside_records:,} later records are set aside, and kept"
+            f"{report.set_aside_records:,} later records are set aside, and kept"
         )
     return "; ".join(parts) or "nothing was lost and nothing was set aside"
 

@@ -1,7 +1,8 @@
 """Carrying a recovery out, step by step. Each step can be killed and is taken up by running the command again:
 
 * a log is restored beside nothing, and opens only when it is whole, its generation's rewind included;
-* the rewind is one record, appended once: run again, the plan finds the history already there;
+* the rewind is one record, appended once: run again, the plan finds the history already there. It names the epoch
+  that the plan was made in, so of two recoveries at once, or of one that waited for its operator, the later fails;
 * tables are rebuilt beside the old ones and swapped in whole, or follow the log in transactions;
 * the checkpoint that covers the rewind is the end: only then has the recovery happened.
 """
@@ -26,7 +27,7 @@ from events.rules import Effect, Rewind
 from projections.bulk import rebuild
 from projections.completing import complete_journal
 from projections.store import Tables
-from replicator.planning import Holdings, RecoveryPlan, Target, plan_recovery, refuse_future, resolve
+from replicator.planning import Holdings, RecoveryPlan, Target, beyond, plan_recovery, refuse_future, resolve
 from replicator.snapshot import open_snapshot
 from services.projecting import catch_up, finish_journal
 from services.recovery.looking import View, find_log, look
@@ -57,6 +58,8 @@ class Report:
     finished: int = 0
     restored_records: int = 0
     epoch: Epoch | None = None
+    set_aside_records: int = 0
+    """Records of events beyond the recovery point up to where the data ended once the rewind stood."""
     checkpoint: int = 0
     steps: dict[str, float] = field(default_factory=dict)
     """step -> seconds."""
@@ -86,19 +89,26 @@ def prepare(system: System, request: Request, tell: Tell, *, ship_first: bool) -
     """Looks, ships the unshipped tail where the log stands (unless only planning), resolves and plans."""
     refuse_future(request.target, system.clock())
     log = find_log(system)
-    if log is None:
-        tell("The log is gone: it will be restored from the archive.")
-    elif ship_first:
-        tell("Shipping what the archive does not hold yet.")
-        ship(system, log, not_before=request.target.time)
-    view = look(system, log)
-    holdings = view.holdings
-    if log is not None and not ship_first:
-        holdings = _with_tail(holdings, system.clock())
+    try:
+        if log is None:
+            tell("The log is gone: it will be restored from the archive.")
+        elif ship_first:
+            tell("Shipping what the archive does not hold yet.")
+            ship(system, log, not_before=request.target.time)
+        view = look(system, log)
+        return view, _plan(system, request, view, with_tail=log is not None and not ship_first)
+    except BaseException:
+        if log is not None:
+            log.close()
+        raise
+
+
+def _plan(system: System, request: Request, view: View, *, with_tail: bool) -> RecoveryPlan:
+    holdings = _with_tail(view.holdings, system.clock()) if with_tail else view.holdings
     position = resolve(request.target, holdings, view.times, system.clock())
     if request.target.time is None:
         position = view.end
-    return view, plan_recovery(request.target, position, holdings, view.situation)
+    return plan_recovery(request.target, position, holdings, view.situation)
 
 
 def _with_tail(holdings: Holdings, now: int) -> Holdings:
@@ -111,20 +121,24 @@ def act(system: System, request: Request, view: View, plan: RecoveryPlan, report
     """Carries `plan` out and fills `report`. Raises whatever stopped it; the same command takes it up again."""
     clock = _Stopwatch(system, report)
     report.plan = plan
-    log = view.log
+    log, after = view.log, view.newest
     if plan.restore_log is not None:
         tell(f"Restoring the log: {plan.restore_log.records():,} records.")
         report.restored_records = restore_log(system, view, plan.restore_log, request)
         report.lost_after = view.holdings.marks[-1].time
         log = system.log()
+        after = newest_epoch(log)
         clock.step("log")
     assert log is not None
     with closing(log):
+        if newest_epoch(log) != after:
+            raise overtaken()
         if plan.rewind:
             tell(
                 f"Appending the rewind; it sets {plan.set_aside_records:,} records aside, which stay as evidence."
             )
-            report.epoch = append_rewind(system, log, plan.position, request)
+            report.epoch = append_rewind(system, log, Rewind(new_epoch(), after, plan.position), request)
+            report.set_aside_records = beyond(plan.position, log.end())
             clock.step("rewind")
         bring_tables(system, log, view, plan, request.workers, tell)
         clock.step("tables")
@@ -179,7 +193,7 @@ def restore_log(system: System, view: View, held: Position, request: Request) ->
 
 def _generation(system: System, view: View, held: Position, request: Request) -> Record:
     after = Effect(view.situation.control, held).newest
-    value = _rewound(system, request, Rewind(secrets.token_bytes(ID_BYTES), after, held), "generation")
+    value = _rewound(system, request, Rewind(new_epoch(), after, held), "generation")
     time = max(system.clock(), view.holdings.marks[-1].time)
     return Record(held.control, time, TimeType.APPEND, None, (), value)
 
@@ -200,21 +214,32 @@ def _rewound(
     )
 
 
-def append_rewind(system: System, log: EventLog, target: Position, request: Request) -> Epoch:
+def append_rewind(system: System, log: EventLog, rewind: Rewind, request: Request) -> Epoch:
     """Appends the rewind and reads it back. Raises Busy where another one was faster."""
-    rewind = Rewind(secrets.token_bytes(ID_BYTES), _newest(log), target)
     log.append(CONTROL, [LogEntry(None, _rewound(system, request, rewind, "recovery"))])
-    if _newest(log) != rewind.epoch:
-        raise Busy(
-            "another recovery was begun at the same time and came first; this one has no effect",
-            "look at 'rekam status', then decide again",
-        )
+    if rewind.epoch not in effect_at_end(log).known:
+        raise overtaken()
     return rewind.epoch
 
 
-def _newest(log: EventLog) -> Epoch | None:
+def overtaken() -> Busy:
+    return Busy(
+        "another recovery came first, after this one was planned; this one has no effect",
+        "look at 'rekam status', then decide again",
+    )
+
+
+def new_epoch() -> Epoch:
+    return secrets.token_bytes(ID_BYTES)
+
+
+def effect_at_end(log: EventLog) -> Effect:
     end = log.end()
-    return Effect(read_rewinds(log, end.control), end).newest
+    return Effect(read_rewinds(log, end.control), end)
+
+
+def newest_epoch(log: EventLog) -> Epoch | None:
+    return effect_at_end(log).newest
 
 
 def bring_tables(

@@ -21,7 +21,7 @@ from services.system import System
 
 @dataclass
 class View:
-    """What was found. The log and the archive are open; whoever looked closes them."""
+    """What was found. Close it: the log is open."""
 
     archive: ArchiveIndex
     log: EventLog | None
@@ -31,6 +31,15 @@ class View:
     situation: Situation
     end: Position
     """The log's end, or the archive's where the log is lost."""
+
+    @property
+    def newest(self) -> Epoch | None:
+        """The epoch that a rewind decided on this view names."""
+        return Effect(self.situation.control, self.end).newest
+
+    def close(self) -> None:
+        if self.log is not None:
+            self.log.close()
 
 
 def find_log(system: System) -> EventLog | None:

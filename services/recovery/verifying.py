@@ -12,10 +12,9 @@ from projections.store import Tables
 def verify(log: EventLog, tables: Tables) -> dict[str, int]:
     """Compares what the tables hold with the log. Raises LostData naming what does not add up.
 
-    Every record of rekam.events is in the journal or listed as unreadable; the streams' versions add up to the
-    events applied; the cursor stands at the log's end as the call found it.
+    Every record of rekam.events up to the cursor is in the journal or listed as unreadable; the streams' versions add
+    up to the events applied; the log holds everything up to the cursor.
     """
-    end = log.end()
     with tables.reading():
         position = tables.position()
         counts = {
@@ -28,6 +27,7 @@ def verify(log: EventLog, tables: Tables) -> dict[str, int]:
             "versions": _count(tables, "SELECT coalesce(sum(version), 0) FROM streams"),
             "streams": _count(tables, "SELECT count(*) FROM streams"),
         }
+    end = log.end()  # read last: a projector may have moved the tables meanwhile
     if not end.covers(position):
         raise LostData(
             f"the tables stand at {position}, beyond the log's end {end}", "run the recovery again"
