@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from multiprocessing import get_context
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -98,6 +100,28 @@ def finish(process: subprocess.Popen[str], code: int | None = 0) -> Ran:
     if code is not None:
         assert process.returncode == code, f"ended with {process.returncode}:\n{out}{err}"
     return Ran(process.returncode, out, err)
+
+
+def fork(home: Path, *arguments: object, limit: Callable[[], None] | None = None) -> ForkProcess:
+    """Starts one command as a fork of this process, which has everything imported: it is at work at once."""
+
+    def work() -> None:
+        if limit is not None:
+            limit()
+        os._exit(rekam(home, *arguments, code=None).code)
+
+    process = get_context("fork").Process(target=work)
+    process.start()
+    return process
+
+
+def murder(process: ForkProcess, seconds: float) -> bool:
+    """Kills a fork (SIGKILL) `seconds` from now; False where it had ended before. It must not have failed."""
+    process.join(seconds)
+    process.kill()
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL), f"ended with {process.exitcode}"
+    return process.exitcode != 0
 
 
 def kill_after(process: subprocess.Popen[str], seconds: float) -> bool:
