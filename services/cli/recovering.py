@@ -145,19 +145,17 @@ def report_json(place: Home, plan: RecoveryPlan, report: Report) -> dict[str, An
 
 
 def rpo_words(place: Home, plan: RecoveryPlan, report: Report) -> str:
-    """What is not there any more, in plain words."""
-    parts = []
-    if report.lost_after is not None:
-        parts.append(
-            f"the archive was complete up to {show_millis(report.lost_after, place.zone)}; "
-            f"what the lost log held after that is gone"
-        )
+    """How much time of work is not in effect any more, and what became of it, in plain words."""
+    if report.rpo_seconds is None:
+        return "none: nothing was lost and nothing was set aside"
+    parts = [show_span(report.rpo_seconds)]
     if plan.rewind and plan.target.time is not None:
-        parts.append(
-            f"everything up to {show_millis(plan.target.time, place.zone)} is there; "
-            f"{report.set_aside_records:,} later records are set aside, and kept"
-        )
-    return "; ".join(parts) or "nothing was lost and nothing was set aside"
+        parts.append(f"the record is as of {show_millis(plan.target.time, place.zone)}")
+        parts.append(f"{report.set_aside_records:,} later records are set aside, and kept")
+    if report.lost_after is not None:
+        until = show_millis(report.lost_after, place.zone)
+        parts.append(f"what the lost log held after {until}, the newest checkpoint, is gone")
+    return "; ".join(parts)
 
 
 def _show_report(place: Home, plan: RecoveryPlan, report: Report, found: dict[str, Any]) -> None:
