@@ -51,6 +51,10 @@ def as_ours(error: sqlite3.Error, path: Path) -> RekamError:
         return TablesUnavailable(f"no room on the disk of {path}", "free some space; nothing was changed")
     if code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return TablesDamaged(f"{path} is damaged: {error}", MADE_ANEW)
+    if code & 0xFF == sqlite3.SQLITE_IOERR:
+        return TablesUnavailable(
+            f"{path}: {error}", "the disk refuses: look for space, quotas and faults; nothing was half written"
+        )
     return TablesUnavailable(f"{path}: {error}", "check that the file and its folder can be read and written")
 
 

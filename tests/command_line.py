@@ -74,8 +74,8 @@ def rekam(home: Path | None, *arguments: object, code: int | None = 0, **more: s
     return ran
 
 
-def start(home: Path, *arguments: object, limit: Callable[[], None] | None = None, **more: str):
-    """Starts one command as a process of its own; `limit` is called in it first."""
+def start(home: Path, *arguments: object, **more: str) -> subprocess.Popen[str]:
+    """Starts one command as a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "services.cli.main", *map(str, arguments)],
         cwd=ROOT,
@@ -84,7 +84,6 @@ def start(home: Path, *arguments: object, limit: Callable[[], None] | None = Non
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=limit,
     )
 
 
@@ -102,17 +101,30 @@ def finish(process: subprocess.Popen[str], code: int | None = 0) -> Ran:
     return Ran(process.returncode, out, err)
 
 
-def fork(home: Path, *arguments: object, limit: Callable[[], None] | None = None) -> ForkProcess:
+def fork(home: Path, *arguments: object) -> ForkProcess:
     """Starts one command as a fork of this process, which has everything imported: it is at work at once."""
+    process = get_context("fork").Process(target=lambda: os._exit(rekam(home, *arguments, code=None).code))
+    process.start()
+    return process
+
+
+def forked(home: Path, *arguments: object, limit: Callable[[], None]) -> Ran:
+    """What one command answered in a fork under `limit`."""
+    ours, theirs = get_context("fork").Pipe(duplex=False)
 
     def work() -> None:
-        if limit is not None:
-            limit()
-        os._exit(rekam(home, *arguments, code=None).code)
+        limit()
+        theirs.send(rekam(home, *arguments, code=None))
 
     process = get_context("fork").Process(target=work)
     process.start()
-    return process
+    theirs.close()
+    try:
+        ran: Ran = ours.recv()
+    finally:
+        process.join()
+        ours.close()
+    return ran
 
 
 def murder(process: ForkProcess, seconds: float) -> bool:
