@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from events.errors import Corrupt, LogMissing, LogUnavailable, Refused, RekamError
+from events.errors import Busy, Corrupt, LogMissing, LogUnavailable, Refused, RekamError
 from events.partitioning import all_partitions
 from events.position import Partition
 
@@ -136,6 +136,38 @@ def folder_lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+class Turn:
+    """A lock that one process at a time holds, from `take` to `give_back` or its death."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._handle: int | None = None
+
+    def take(self) -> None:
+        """Raises Busy where somebody else holds it; OSError."""
+        self.give_back()
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise Busy(
+                f"{self._path.parent}: the log is being restored by somebody else",
+                "let that one finish, or stop it first",
+            ) from None
+        self._handle = handle
+
+    def give_back(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def end(self) -> None:
+        """What it was for is done, and nobody needs it again: its file goes too."""
+        self._path.unlink(missing_ok=True)
+        self.give_back()
 
 
 def make(path: Path, counts: Mapping[str, int], log_id: str, source: str = "") -> None:

@@ -325,11 +325,15 @@ def _gap(partition: Partition, start: int, stop: int, found: Sequence[Record]) -
 
 
 class SqliteRestorer:
-    """Brings a lost log back into the file at `path`: written beside it, renamed when complete. See `LogRestorer`."""
+    """Brings a lost log back into the file at `path`: written beside it, renamed when complete. See `LogRestorer`.
+
+    Of two at once the second is Busy: it would write into the first one's file, or throw it away.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._half = path.with_name(path.name + ".restoring")
+        self._turn = sqlite_file.Turn(path.with_name(path.name + ".restoring.lock"))
         self._writer: sqlite3.Connection | None = None
         self._ids: dict[Partition, int] = {}
         self._ends: dict[Partition, int] = {}
@@ -338,8 +342,9 @@ class SqliteRestorer:
     def begin(self, partitions: Mapping[str, int], source: str = "") -> Position:
         counts = partition_counts(partitions)
         with failures_of(self._path):
-            if self._path.exists():
-                raise Refused(f"{self._path}: a log is there already", "a restore never writes over a log")
+            self._refuse_standing()
+            self._turn.take()
+            self._refuse_standing()
             if not self._resumable(counts, source):
                 for path in [self._half, *sqlite_file.companions(self._half)]:
                     path.unlink(missing_ok=True)
@@ -354,6 +359,10 @@ class SqliteRestorer:
                 ).fetchone()
                 self._ends[partition], self._newest[partition] = end, newest
         return Position(self._ends)
+
+    def _refuse_standing(self) -> None:
+        if self._path.exists():
+            raise Refused(f"{self._path}: a log is there already", "a restore never writes over a log")
 
     def _resumable(self, counts: Mapping[str, int], source: str) -> bool:
         """Whether a restore from this source with these partitions was left half done here."""
@@ -402,11 +411,13 @@ class SqliteRestorer:
             writer.close()
             self._writer = None
             sqlite_file.put_in_place(self._half, self._path)
+            self._turn.end()
 
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+        self._turn.give_back()
 
     def _open(self) -> sqlite3.Connection:
         if self._writer is None:

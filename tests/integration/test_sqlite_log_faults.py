@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from events.errors import Corrupt, LogGap, LogMissing, LogRecreated, LogUnavailable, Refused
+from events.errors import Busy, Corrupt, LogGap, LogMissing, LogRecreated, LogUnavailable, Refused
 from events.group_commit import GroupCommit
-from events.log import Entry
+from events.log import Entry, Record, TimeType
 from events.position import CONTROL, EVENTS, Partition
 from events.sqlite_log import SqliteLog, SqliteRestorer
 
@@ -249,6 +249,27 @@ def test_a_damaged_half_restore_starts_over(path):
     with pytest.raises(Refused):
         restorer.write(P, [])
         restorer.finish()
+
+
+def test_of_two_restores_at_once_the_second_is_busy_and_a_dead_ones_place_is_free(path):
+    """The second would throw the first one's half away, or write into it."""
+    first, second = SqliteRestorer(path), SqliteRestorer(path)
+    records = [Record(n, 1_000 + n, TimeType.APPEND, b"k", (), b"v") for n in range(20)]
+    first.begin({}, "archive/5")
+    first.write(P, records[:10])
+    for source in ("archive/5", "archive/6"):
+        with pytest.raises(Busy):
+            second.begin({}, source)
+    first.close()
+    assert second.begin({}, "archive/5")[P] == 10
+    second.write(P, records[10:])
+    second.finish()
+    with pytest.raises(Refused):
+        first.begin({}, "archive/5")
+    log = SqliteLog(path)
+    assert log.end()[P] == 20
+    log.close()
+    assert sorted(p.name for p in path.parent.iterdir()) == ["log.db"]
 
 
 # Group commit by itself

@@ -115,7 +115,7 @@ def die_at(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
 
 
 STEPS = ["append_rewind", "bring_tables", "catch_up", "ship", "complete_journal"]
-"""Killed before each: after the restore, after the rewind, before the tables are up, of the checkpoint, and after."""
+"""Killed before each of them, and so after the one before it."""
 
 
 @pytest.mark.parametrize("then", ["the same", "an earlier one", "all lost again"])
