@@ -265,7 +265,7 @@ def test_what_the_archive_does_not_hold_is_refused(world):
 def test_without_an_identity_records_stay_closed_but_the_rest_is_verified(world):
     index = open_archive(world.store, verifiers=[SIGNER.verifier])
     assert index.restorable == world.index().restorable
-    with pytest.raises(Refused, match="identity"):
+    with pytest.raises(Refused, match="is encrypted"):
         list(index.read(DATA, 0, 1))
     other, _ = new_identity()
     index = open_archive(world.store, Identity(other), verifiers=[SIGNER.verifier])
