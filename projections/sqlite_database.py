@@ -53,7 +53,8 @@ def as_ours(error: sqlite3.Error, path: Path) -> RekamError:
         return TablesDamaged(f"{path} is damaged: {error}", MADE_ANEW)
     if code & 0xFF == sqlite3.SQLITE_IOERR:
         return TablesUnavailable(
-            f"{path}: {error}", "the disk refuses: look for space, quotas and faults; nothing was half written"
+            f"{path}: {error}",
+            "the disk refuses: look for space, quotas and faults; nothing was half written",
         )
     return TablesUnavailable(f"{path}: {error}", "check that the file and its folder can be read and written")
 
