@@ -27,9 +27,7 @@ from projections.postgresql_database import PostgresqlDatabase
 from projections.projector import access_applied, access_heads, refuse_other_log
 from projections.rows import Row
 from projections.store import JOURNAL_FROM, Tables
-from projections.system_tables import ACCESS_LOG, JOURNAL
-
-KEPT_IN = {EVENTS: JOURNAL, ACCESS: ACCESS_LOG}
+from projections.system_tables import ACCESS_LOG, JOURNAL, KEPT_IN
 
 
 def complete_journal(

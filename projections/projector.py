@@ -25,6 +25,7 @@ from events.errors import Busy, LogRecreated, LostData
 from events.log import LogReader, Record
 from events.position import ACCESS, CONTROL, CONTROL_PARTITION, EVENTS, Partition, Position
 from events.rules import EMPTY, Effect, Head, Rewind, Verdict
+from projections.continuity import refuse_diverged
 from projections.database import Database
 from projections.folding import fold_onto
 from projections.judging import (
@@ -116,6 +117,9 @@ class _Run:
         refuse_other_log(tables, self.identity)
         end = log.end()
         self.target = _target(self.position, end if upto is None else upto, end)
+        if not tables.continued:
+            refuse_diverged(log, tables, self.position)
+            tables.continued = True
         self.homes = {topic: Homes(topic, end) for topic in (EVENTS, ACCESS)}
         self.rewinds: list[tuple[int, Rewind]] = []
         self.records = self.applied = self.rejudged = 0

@@ -71,6 +71,8 @@ class Tables:
         self.define = define
         self.definition: Definition = define()
         self.holder = holder_name(secrets.token_hex(4))
+        self.continued = False
+        """Whether the log was seen to hold what these tables were made from."""
         self._by_name = {t.name: t for t in self.definition.tables}
 
     # -- where they stand ------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from events.position import ACCESS, EVENTS
 from events.rules import Verdict
 from projections.columns import Digest, Id, Instant, Integer, Text, column, keyed_table
 
@@ -138,6 +139,8 @@ META = keyed_table(
 )
 
 SYSTEM_TABLES = (JOURNAL, STREAMS, ACCESS_LOG, UNREADABLE, CONTROL, CURSOR, LEASE, META)
+KEPT_IN = {EVENTS: JOURNAL, ACCESS: ACCESS_LOG}
+"""topic of data -> the table that holds its events."""
 LISTED_TABLES = (JOURNAL, STREAMS, ACCESS_LOG, UNREADABLE, CONTROL)
 """Those that a rebuild fills from the log."""
 

@@ -45,8 +45,12 @@ def follow_to(position: Position, log: EventLog, tables: Tables) -> None:
     try:
         for attempt in attempts:
             with attempt:
-                if not tables.position().covers(position):
+                # Also where the tables stand there or beyond: it is here that a log which lost its end is seen.
+                try:
                     project(log, tables)
+                except Busy:
+                    if not tables.position().covers(position):
+                        raise
     except RetryError as error:
         raise Busy(
             f"the tables do not reach the log's end: {error.last_attempt.exception()}",

@@ -16,6 +16,7 @@ from events.errors import LogMissing, LogRecreated, LostData, Refused, Unavailab
 from events.log import EventLog
 from events.position import Position
 from events.rules import Effect, Verdict
+from projections.continuity import refuse_diverged
 from projections.database import MADE_ANEW
 from projections.projector import refuse_other_log
 from projections.store import Tables
@@ -196,6 +197,8 @@ def _look_into(tables: Tables, status: Status) -> None:
 def _same_log(tables: Tables, status: Status, log: EventLog) -> None:
     try:
         refuse_other_log(tables, log.identity())
+        if status.log_end is not None and status.log_end.covers(tables.position()):
+            refuse_diverged(log, tables, tables.position())
     except LogRecreated as error:
         status.findings.append((Colour.RED, f"tables: {error}"))
 

@@ -51,16 +51,20 @@ class TablesStanding:
 
     def catch_up(self, end: Position) -> None:
         deadline = self._monotonic() + self._wait_seconds
-        while not self._tables.position().covers(end):
+        while True:
             try:
                 project(self._log, self._tables, clock=self._clock)
             except Busy:
+                if self._tables.position().covers(end):
+                    return
                 if self._monotonic() > deadline:
                     raise TablesUnavailable(
                         f"the tables stand at {self._tables.position()}, the log at {end}",
                         "another projector holds them and does not get on: look at it",
                     ) from None
                 self._sleep(LOOK_SECONDS)
+            else:
+                return
 
     def epoch(self) -> Epoch | None:
         return Effect(self._tables.control(), self._tables.position()).newest

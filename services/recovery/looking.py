@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from events.control import LiveTimes
 from events.effective import TimeIndex, unseen
 from events.envelope import Epoch
-from events.errors import LogMissing, TablesDamaged, TablesOutdated
+from events.errors import LogMissing, LogRecreated, TablesDamaged, TablesOutdated
 from events.log import EventLog
 from events.position import EVENTS, Position
 from events.rules import Effect, Rewind
+from projections.continuity import refuse_diverged
 from projections.store import Tables
 from replicator.archive import ArchiveIndex
 from replicator.planning import Holdings, Situation
@@ -84,6 +85,10 @@ def _standing(tables: Tables, log: EventLog, end: Position) -> Position | None:
     if known and dict(known) != dict(log.identity()):
         return None
     if not end.covers(position):
+        return None
+    try:
+        refuse_diverged(log, tables, position)
+    except LogRecreated:
         return None
     # Tables that were just made count as lost where there is much to fold: the bulk path is faster.
     return None if not position.records() and end.records() else position
