@@ -14,6 +14,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
 from events.errors import BadConfiguration, Refused, StoreUnavailable
@@ -97,12 +98,9 @@ class DirectoryStore:
 
     def _create(self, path: Path, key: str, data: bytes) -> None:
         _make_folders(path.parent, self.folder)
-        hidden_folder = self.folder / _HIDDEN
-        hidden_folder.mkdir(exist_ok=True)
-        hidden = hidden_folder / secrets.token_hex(16)
-        with hidden.open("xb", buffering=0) as file:
+        hidden, opened = self._hidden_file()
+        with opened as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX)
                 view = memoryview(data)
                 while view:
                     view = view[file.write(view) :]
@@ -113,6 +111,18 @@ class DirectoryStore:
             finally:
                 hidden.unlink(missing_ok=True)
         _sync_folder(path.parent)
+
+    def _hidden_file(self) -> tuple[Path, FileIO]:
+        """A new locked file under a name that nobody lists."""
+        folder = self.folder / _HIDDEN
+        folder.mkdir(exist_ok=True)
+        while True:
+            path = folder / secrets.token_hex(16)
+            file = path.open("xb", buffering=0)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_nlink:
+                return path, file
+            file.close()  # a sweep of another process came before the lock, and took it for a dead one's
 
     def _sweep(self) -> None:
         """Removes what killed creates left: hidden files that nobody has locked."""

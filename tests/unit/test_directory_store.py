@@ -47,6 +47,24 @@ def test_what_a_killed_create_left_is_invisible_and_swept(store, folder):
     assert [s.key for s in store.list("")] == ["log/a", "log/b"]
 
 
+def test_a_sweep_between_making_a_file_and_locking_it_costs_that_file_alone(store, folder, monkeypatch):
+    """Two processes that begin to create at once: the second one's sweep took the first one's new file away."""
+    lock, sweeps = directory_store.fcntl.flock, []
+
+    def late_lock(file, how):
+        if not sweeps:
+            sweeps.append(len(hidden(folder)))
+            DirectoryStore(folder)._sweep()
+        lock(file, how)
+
+    store.create("log/first", b"sweeps what was there")
+    monkeypatch.setattr(directory_store.fcntl, "flock", late_lock)
+    store.create("log/second", b"whole")
+    assert sweeps == [1]
+    assert store.get("log/second") == b"whole"
+    assert hidden(folder) == []
+
+
 def test_a_sweep_leaves_a_living_create_alone(store, folder, monkeypatch):
     halfway, swept = threading.Event(), threading.Event()
     place = directory_store._place
