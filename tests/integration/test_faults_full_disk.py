@@ -76,7 +76,7 @@ def whole(home: Path, want: dict | None = None) -> None:
     assert want is None or found == want
 
 
-@pytest.mark.parametrize("size_bytes", [0, 100_000, 400_000, 1_500_000])
+@pytest.mark.parametrize("size_bytes", [0, 400_000, 1_500_000])
 def test_an_import_into_files_that_cannot_grow(clinic: Path, size_bytes: int, tmp_path: Path) -> None:
     more = clinic.parent / "more.ndjson"
     calm = Path(shutil.copytree(clinic, tmp_path / "calm"))
@@ -88,7 +88,7 @@ def test_an_import_into_files_that_cannot_grow(clinic: Path, size_bytes: int, tm
 
 
 @pytest.mark.parametrize("words", [("project", "--once"), ("digest", "--json")])
-@pytest.mark.parametrize("size_bytes", [200_000, 600_000])
+@pytest.mark.parametrize("size_bytes", [400_000])
 def test_tables_that_cannot_grow(clinic: Path, words: tuple[str, ...], size_bytes: int) -> None:
     want = digest(clinic)
     lose(clinic, "tables.db")
@@ -97,7 +97,7 @@ def test_tables_that_cannot_grow(clinic: Path, words: tuple[str, ...], size_byte
     whole(clinic, want)
 
 
-@pytest.mark.parametrize("size_bytes", [0, 2_000, 15_000])
+@pytest.mark.parametrize("size_bytes", [0, 15_000])
 def test_shipping_where_objects_cannot_be_stored(clinic: Path, size_bytes: int) -> None:
     rekam(clinic, *SIMULATE)
     want = digest(clinic)
@@ -109,7 +109,7 @@ def test_shipping_where_objects_cannot_be_stored(clinic: Path, size_bytes: int) 
     whole(clinic, want)
 
 
-@pytest.mark.parametrize("size_bytes", [0, 100_000, 500_000])
+@pytest.mark.parametrize("size_bytes", [100_000, 500_000])
 def test_a_recovery_without_room_is_taken_up_later(clinic: Path, size_bytes: int) -> None:
     rekam(clinic, "replicate", "--once")
     want = digest(clinic)

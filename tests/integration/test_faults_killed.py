@@ -19,7 +19,7 @@ import pytest
 from services.home import Home
 from tests.command_line import content, digest, fork, lose, moment, murder, ndjson, rekam, sample_lines
 
-KILLS = 5
+KILLS = 3
 """Of each command."""
 
 
