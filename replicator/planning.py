@@ -114,7 +114,10 @@ def instant(milliseconds: int) -> str:
 
 
 def resolve(target: Target, holdings: Holdings, index: TimeIndex, now: int) -> Position:
-    """The position of a target. Raises Refused, BeforeArchive or BeyondArchive, naming the restorable range."""
+    """The position of a target. Raises Refused, BeforeArchive or BeyondArchive, naming the restorable range.
+
+    What a checkpoint covers is over by the log's clock, whatever `now` our own says.
+    """
     span = holdings.range
     if span is None:
         raise BeyondArchive(
@@ -124,7 +127,7 @@ def resolve(target: Target, holdings: Holdings, index: TimeIndex, now: int) -> P
     if target.time is None:
         return holdings.marks[-1].position
     words = f"restorable: {instant(span.first)} to {instant(span.last)}"
-    refuse_future(target, now, words)
+    refuse_future(target, max(now, span.last), words)
     if target.time < span.first:
         raise BeforeArchive(f"{instant(target.time)} is before the archive begins", words)
     if target.time > span.last:

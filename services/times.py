@@ -27,11 +27,13 @@ class Moment:
 
 
 def resolve_for_reading(system: System, log: EventLog, time: int) -> Moment:
-    """The position at `time`, on the log at hand. Raises Refused for a time after now."""
-    now = system.clock()
-    if time > now:
+    """The position at `time`, on the log at hand. Raises Refused for a time after now.
+
+    What a checkpoint covers is over by the log's clock, whatever our own says.
+    """
+    marks, now = _marks(system), system.clock()
+    if time > max(now, marks[-1].time if marks else now):
         raise Refused(f"{instant(time)} is after now ({instant(now)})", "name a moment that is over")
-    marks = _marks(system)
     times = LiveTimes(log)
     return Moment(cut(time, marks, times), times.control, final=bool(marks) and marks[-1].time >= time)
 

@@ -76,7 +76,7 @@ class Report:
         """From the moment to which records are there again to the start of the recovery; None: nothing went back."""
         plan = self.plan
         if plan is not None and plan.rewind and plan.target.time is not None:
-            return (self.started - plan.target.time) / MILLIS
+            return max(0, self.started - plan.target.time) / MILLIS
         if self.lost_after is not None:
             return max(0, self.started - self.lost_after) / MILLIS
         return None
@@ -87,7 +87,11 @@ Tell = Callable[[str], object]
 
 def prepare(system: System, request: Request, tell: Tell, *, ship_first: bool) -> tuple[View, RecoveryPlan]:
     """Looks, ships the unshipped tail where the log stands (unless only planning), resolves and plans."""
-    refuse_future(request.target, system.clock())
+    now = system.clock()
+    if request.target.time is not None and request.target.time > now:
+        # By the log's clock, which times are read on, it may be over: then a checkpoint says so.
+        span = system.archive().restorable
+        refuse_future(request.target, now if span is None else max(now, span.last))
     log = find_log(system)
     try:
         if log is None:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from events.errors import Busy
+from events.errors import Busy, Refused
 from events.rules import Rewind
 from projections.projector import project
 from services.recovery import acting
+from services.times import resolve_for_reading
 from tests.attacked import Clinic
 
 
@@ -82,6 +83,27 @@ def test_a_journal_that_nobody_filled_keeps_nobody_from_following(
     with closing(clinic.system.tables()) as tables, pytest.raises(Busy, match="still being filled"):
         project(clinic.log, tables)
     assert clinic.digest() == early[1]
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["log stands", "log lost"])
+def test_a_machine_whose_clock_is_behind_recovers_every_moment_that_is_listed(
+    clinic: Clinic, lost: bool
+) -> None:
+    """It was refused as a time after now, although a checkpoint covers it."""
+    clinic.tell(5)
+    time, taken = clinic.moment()
+    clinic.tell(5)
+    clinic.moment()
+    clinic.now -= 7_200_000
+    if lost:
+        clinic.system.lose_log()
+        clinic.system.lose_tables()
+    with pytest.raises(Refused, match="after now"):
+        clinic.recover(clinic.system.archive().marks[-1].time + 1)
+    report = clinic.recover(time)
+    assert clinic.digest() == taken
+    assert report.rpo_seconds == 0
+    assert resolve_for_reading(clinic.system, clinic.log, time).final
 
 
 def test_of_two_recoveries_planned_at_once_the_later_fails(clinic: Clinic) -> None:
