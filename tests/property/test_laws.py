@@ -20,7 +20,8 @@ from events.codec import Control, Unreadable, as_rewind, decode_control, decode_
 from events.effective import cut
 from events.errors import BeforeArchive, BeyondArchive
 from events.log import EventLog
-from events.position import ACCESS, CONTROL, CONTROL_PARTITION, EVENTS, Position
+from events.partitioning import partition_number
+from events.position import ACCESS, CONTROL, CONTROL_PARTITION, EVENTS, Partition, Position
 from events.rules import Verdict
 from projections.digest import digest
 from projections.projector import project
@@ -75,7 +76,7 @@ def model_of(log: EventLog, system: TestSystem) -> model.Log:
     records = {}
     for partition, name in names.items():
         records[name] = [
-            (record.time, _value(partition.topic, record.key, record.value, names))
+            (record.time, _value(partition, record.key, record.value, names))
             for batch in log.read(partition, 0, end[partition])
             for record in batch
         ]
@@ -83,8 +84,8 @@ def model_of(log: EventLog, system: TestSystem) -> model.Log:
     return model.Log(len(data), records, marks)
 
 
-def _value(topic: str, key: bytes | None, value: bytes | None, names: dict[Any, Any]) -> Any:
-    if topic == CONTROL:
+def _value(partition: Partition, key: bytes | None, value: bytes | None, names: dict[Any, Any]) -> Any:
+    if partition.topic == CONTROL:
         control = decode_control(value)
         rewind = as_rewind(control) if isinstance(control, Control) else None
         if rewind is None:
@@ -94,6 +95,8 @@ def _value(topic: str, key: bytes | None, value: bytes | None, names: dict[Any, 
     event = decode_events([value])[0]
     if isinstance(event, Unreadable) or key != event.stream.encode():
         return "foreign"
+    if partition_number(key, len(names) - 1) != partition.number:
+        return "foreign"  # a stream lives in one partition, whatever a producer chose
     previous = event.previous.hex() if event.previous else None
     epoch = event.epoch.hex() if event.epoch else ""
     return model.Event(event.event_id.hex(), event.stream, event.version, previous, epoch)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from events.position import ACCESS, CONTROL, EVENTS
@@ -36,6 +36,7 @@ def live(machine: type[Laws], examples: int, steps: int) -> None:
             stateful_step_count=steps,
             deadline=None,
             print_blob=True,
+            phases=(Phase.explicit, Phase.reuse, Phase.generate),  # shrinking would take minutes
             suppress_health_check=list(HealthCheck),
         ),
     )
