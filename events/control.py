@@ -20,9 +20,9 @@ def read_control(reader: LogReader, start: int, stop: int) -> Iterator[tuple[int
                 yield record.offset, control
 
 
-def read_rewinds(reader: LogReader, stop: int) -> list[tuple[int, Rewind]]:
-    """(offset, rewind) of every rewind record before `stop`, in effect or not, in order."""
-    found = ((offset, as_rewind(control)) for offset, control in read_control(reader, 0, stop))
+def read_rewinds(reader: LogReader, stop: int, start: int = 0) -> list[tuple[int, Rewind]]:
+    """(offset, rewind) of every rewind record in [start, stop), in effect or not, in order."""
+    found = ((offset, as_rewind(control)) for offset, control in read_control(reader, start, stop))
     return [(offset, rewind) for offset, rewind in found if rewind is not None]
 
 

@@ -358,6 +358,6 @@ def _target(position: Position, target: Position, end: Position) -> Position:
         lost = [f"{p} {end[p]} to {n - 1}" for p, n in position.items() if n > end[p]]
         raise LostData(
             f"the log ends before the tables: it lacks {', '.join(lost)}",
-            "`rekam recover` brings the log back from the archive",
+            "put this log away and keep it; then `rekam recover` brings the right one back from the archive",
         )
     return target.replace({p: max(n, target[p]) for p, n in position.items()})

@@ -17,6 +17,11 @@ from events.position import Position
 from replicator.manifest import Generation, Head, Manifest
 from replicator.segment import record_leaf
 
+PUT_AWAY = (
+    "put this log away and keep it, since it may hold what was not shipped; "
+    "then 'rekam recover --to latest' restores the one that the archive holds"
+)
+
 
 def check_continuity(log: EventLog, head: Head) -> Generation:
     """The log's generation. Raises LogGap, LogRecreated or ArchiveDiverged, naming what differs."""
@@ -41,7 +46,7 @@ def _check_length(end: Position, held: Position) -> None:
         if end[partition] < stop:
             raise LogGap(
                 f"{partition}: the log ends before offset {end[partition]}, and the archive holds up to {stop}",
-                "the log lost its end or is another one: recover it from the archive",
+                f"it lost its end, or is another log: {PUT_AWAY}",
             )
 
 
@@ -53,7 +58,7 @@ def _check_tails(log: EventLog, manifest: Manifest) -> None:
         if record_leaf(batch[0]) != tail:
             raise ArchiveDiverged(
                 f"{partition}: the log's record at offset {offset} is not the one that was archived",
-                "the log was made again, or this is the archive of another log",
+                f"this is the archive of another log, or the log lost its end and was written to again: {PUT_AWAY}",
             )
 
 
@@ -67,5 +72,5 @@ def _next_generation(log: EventLog, manifest: Manifest, end: Position) -> Genera
     changed = sorted(topic for topic in {*known, *found} if known.get(topic) != found.get(topic))
     raise LogRecreated(
         f"{', '.join(changed)}: deleted and made again since checkpoint {manifest.n}",
-        "nothing was shipped; recover the log from the archive",
+        f"nothing was shipped; {PUT_AWAY}",
     )

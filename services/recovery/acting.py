@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from events.codec import encode_control, rewound
-from events.control import read_rewinds
 from events.envelope import ID_BYTES, Epoch
 from events.errors import Busy, TablesDamaged
 from events.log import Entry as LogEntry
@@ -27,6 +26,7 @@ from events.rules import Effect, Rewind
 from projections.bulk import rebuild
 from projections.completing import complete_journal
 from projections.store import Tables
+from replicator.continuity import check_continuity
 from replicator.planning import Holdings, RecoveryPlan, Target, beyond, plan_recovery, refuse_future, resolve
 from replicator.snapshot import open_snapshot
 from services.projecting import catch_up, finish_journal
@@ -100,6 +100,8 @@ def prepare(system: System, request: Request, tell: Tell, *, ship_first: bool) -
             tell("Shipping what the archive does not hold yet.")
             ship(system, log, not_before=request.target.time)
         view = look(system, log)
+        if log is not None and not ship_first:
+            check_continuity(log, view.archive.head)  # as shipping would
         return view, _plan(system, request, view, with_tail=log is not None and not ship_first)
     except BaseException:
         if log is not None:
@@ -131,17 +133,19 @@ def act(system: System, request: Request, view: View, plan: RecoveryPlan, report
         report.restored_records = restore_log(system, view, plan.restore_log, request)
         report.lost_after = view.holdings.marks[-1].time
         log = system.log()
-        after = newest_epoch(log)
+        after = view.effect_now(log).newest
         clock.step("log")
     assert log is not None
     with closing(log):
-        if newest_epoch(log) != after:
+        if view.effect_now(log).newest != after:
             raise overtaken()
         if plan.rewind:
             tell(
                 f"Appending the rewind; it sets {plan.set_aside_records:,} records aside, which stay as evidence."
             )
-            report.epoch = append_rewind(system, log, Rewind(new_epoch(), after, plan.position), request)
+            report.epoch = append_rewind(
+                system, log, view, Rewind(new_epoch(), after, plan.position), request
+            )
             report.set_aside_records = beyond(plan.position, log.end())
             clock.step("rewind")
         bring_tables(system, log, view, plan, request.workers, tell)
@@ -218,10 +222,10 @@ def _rewound(
     )
 
 
-def append_rewind(system: System, log: EventLog, rewind: Rewind, request: Request) -> Epoch:
+def append_rewind(system: System, log: EventLog, view: View, rewind: Rewind, request: Request) -> Epoch:
     """Appends the rewind and reads it back. Raises Busy where another one was faster."""
     log.append(CONTROL, [LogEntry(None, _rewound(system, request, rewind, "recovery"))])
-    if rewind.epoch not in effect_at_end(log).known:
+    if rewind.epoch not in view.effect_now(log).known:
         raise overtaken()
     return rewind.epoch
 
@@ -235,15 +239,6 @@ def overtaken() -> Busy:
 
 def new_epoch() -> Epoch:
     return secrets.token_bytes(ID_BYTES)
-
-
-def effect_at_end(log: EventLog) -> Effect:
-    end = log.end()
-    return Effect(read_rewinds(log, end.control), end)
-
-
-def newest_epoch(log: EventLog) -> Epoch | None:
-    return effect_at_end(log).newest
 
 
 def bring_tables(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from events.control import LiveTimes
+from events.control import LiveTimes, read_rewinds
 from events.effective import TimeIndex, unseen
 from events.envelope import Epoch
 from events.errors import LogMissing, LogRecreated, TablesDamaged, TablesOutdated
@@ -37,6 +37,11 @@ class View:
     def newest(self) -> Epoch | None:
         """The epoch that a rewind decided on this view names."""
         return Effect(self.situation.control, self.end).newest
+
+    def effect_now(self, log: EventLog) -> Effect:
+        """At the end of `log`, which holds what was found, as it is now."""
+        end, seen = log.end(), self.end.control
+        return Effect([*self.situation.control, *read_rewinds(log, end.control, seen)], end)
 
     def close(self) -> None:
         if self.log is not None:

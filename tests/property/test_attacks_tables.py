@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from events.errors import LogRecreated, LostData
+from events.errors import LogGap, LogRecreated, LostData
 from events.log import Entry
 from events.position import ACCESS, CONTROL, EVENTS, Position
 from projections.projector import project
+from replicator.planning import Target
+from services.recovery.acting import Request, prepare
 from services.status import Colour, status_of
-from tests.attacked import Clinic
+from tests.attacked import ACTOR, Clinic
 
 
 @pytest.fixture
@@ -90,6 +92,26 @@ def test_an_older_copy_of_the_tables_goes_on_and_a_newer_one_is_made_anew(
         clinic.digest()
     clinic.recover(None)
     clinic.agrees_with_a_rebuild()
+
+
+@pytest.mark.parametrize("ship_first", [True, False], ids=["recovery", "dry run"])
+def test_a_log_that_is_shorter_than_the_archive_is_put_away_by_a_person_not_shipped(
+    clinic: Clinic, ship_first: bool
+) -> None:
+    """Its error said to recover, which was what failed; and a dry run promised what the recovery then refused."""
+    clinic.tell(10)
+    clinic.moment()
+    kept = clinic.log.end()
+    clinic.tell(5)
+    _, taken = clinic.moment()
+    lose_the_end(clinic, kept)
+    with pytest.raises(LogGap) as refused:
+        prepare(clinic.system, Request(Target(), ACTOR, "test"), str, ship_first=ship_first)
+    assert "put this log away" in refused.value.hint
+    assert clinic.log.end() == kept
+    clinic.system.lose_log()
+    clinic.recover(None)
+    assert clinic.digest() == taken
 
 
 def test_another_clinics_tables_are_made_anew(clinic: Clinic, tmp_path: Path) -> None:
