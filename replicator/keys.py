@@ -14,18 +14,23 @@ SEED_BYTES = 32
 
 
 def write_key_file(path: Path, text: str) -> None:
-    """Creates `path` with mode 0600. Raises Refused where it stands already: a key is never overwritten."""
+    """Creates `path` with mode 0600, whole or not at all. Raises Refused where it stands already."""
+    half = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text if text.endswith("\n") else text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(half, path)
+        finally:
+            half.unlink()
     except FileExistsError:
         raise Refused(f"{path} exists already", "a key is never overwritten; move it away first") from None
     except OSError as error:
         raise Refused(f"{path} cannot be written: {error.strerror}") from error
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text if text.endswith("\n") else text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
