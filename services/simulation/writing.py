@@ -18,7 +18,7 @@ from typing import NamedTuple
 from events.codec import encode_event
 from events.control import read_rewinds
 from events.envelope import Epoch, Event, derive_id, stream_name
-from events.errors import Refused
+from events.errors import Refused, SetAside
 from events.log import Entry, EventLog
 from events.position import ACCESS, EVENTS
 from events.rules import EMPTY, Effect, Head
@@ -57,11 +57,13 @@ def write_simulation(
     """Appends what of `events` (from `traffic.simulate`, with the same seed) the log does not hold yet.
 
     `heads` must stand at the log's end. `progress` is told after each batch how many events have been dealt with.
-    Raises Refused where somebody else continued a simulated stream; otherwise as `EventLog.append`.
+    Raises Refused where somebody else continued a simulated stream, SetAside where a rewind came in between (the same
+    simulation again writes what is missing); otherwise as `EventLog.append`.
     """
     missing = _Missing(heads)
     access = _Access(seed)
     appended = accessed = seen = 0
+    written_in: set[Epoch | None] = set()
     for batch in _batches(events, batch_events):
         new = missing.of(batch)
         visits = access.of(seen, batch, missing.first)
@@ -69,11 +71,19 @@ def write_simulation(
             log.append(ACCESS, [_entry(event) for event in visits])
         if new:
             log.append(EVENTS, [_entry(event) for event in new])
+            written_in.add(new[-1].epoch)
         seen += len(batch)
         appended += len(new)
         accessed += len(visits)
         if progress is not None:
             progress(seen)
+    epoch = newest_epoch(log)
+    if written_in and written_in != {epoch}:
+        raise SetAside(
+            "a recovery went back to an earlier moment while the simulation was written",
+            "simulate again: what is missing then applies anew",
+            epoch=epoch,
+        )
     return Written(appended, accessed, seen - appended)
 
 

@@ -6,13 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 
 import pytest
 
-from events.codec import decode_events, encode_event
+from events.codec import decode_events, encode_control, encode_event, rewound
 from events.envelope import Event
-from events.errors import LogUnavailable, Refused
+from events.errors import LogUnavailable, Refused, SetAside
 from events.log import Entry, Placed
 from events.memory_log import MemoryLog
-from events.position import ACCESS, EVENTS, Partition
-from events.rules import EMPTY, Head, Verdict, judge_version
+from events.position import ACCESS, CONTROL, EVENTS, Partition, Position
+from events.rules import EMPTY, Head, Rewind, Verdict, judge_version
 from services.simulation.traffic import simulate
 from services.simulation.writing import ACCESS_EVERY, newest_epoch, write_simulation
 
@@ -29,6 +29,29 @@ class Dying(MemoryLog):
         if self.left == 0:
             super().append(topic, entries[: len(entries) // 2])
             raise LogUnavailable("the log died")
+        return super().append(topic, entries)
+
+
+class Overtaken(MemoryLog):
+    """A log on which a recovery to its beginning is appended just before the n-th append."""
+
+    left = 10**9
+
+    def append(self, topic: str, entries: Sequence[Entry]) -> list[Placed]:
+        self.left -= 1
+        if self.left == 0:
+            rewind = Rewind(b"e" * 16, None, Position(dict.fromkeys(self.end(), 0)))
+            actor = {"id": "op", "role": "operator", "system": "test"}
+            value = rewound(
+                control_id=bytes(16),
+                recorded_at=0,
+                actor=actor,
+                rewind=rewind,
+                kind="recovery",
+                target_time=0,
+                reason="",
+            )
+            super().append(CONTROL, [Entry(None, encode_control(value))])
         return super().append(topic, entries)
 
 
@@ -125,3 +148,15 @@ def test_a_stream_that_somebody_else_continued_is_refused() -> None:
     log.append(EVENTS, [Entry(last.stream.encode(), encode_event(foreign))])
     with pytest.raises(Refused, match="somebody else"):
         write(log)
+
+
+@pytest.mark.parametrize("moment", [1, 3])
+def test_a_recovery_in_between_is_an_error_and_the_same_again_applies(moment: int) -> None:
+    log = Overtaken()
+    log.left = moment
+    with pytest.raises(SetAside, match="while the simulation was written"):
+        write_simulation(log, simulate(PATIENTS, COUNT, SEED), lambda _: {}, SEED)
+    epoch = newest_epoch(log)
+    assert epoch is not None
+    again = write_simulation(log, simulate(PATIENTS, COUNT, SEED, epoch=epoch), lambda _: {}, SEED)
+    assert again.events == COUNT
