@@ -166,8 +166,7 @@ def _tables(system: System, status: Status, log: EventLog | None) -> None:
 def _look_into(tables: Tables, status: Status) -> None:
     with tables.reading():
         status.tables_position = tables.position()
-        counted = tables.database.fetch("SELECT verdict, count(*) FROM journal GROUP BY verdict")
-        status.verdicts = {str(verdict): int(number) for verdict, number in counted}
+        status.verdicts = tables.verdicts()
         status.unreadable = int(tables.database.fetch("SELECT count(*) FROM unreadable")[0][0])
     if status.log_end is not None:
         status.behind_records = status.log_end.records() - status.tables_position.records()
