@@ -15,9 +15,9 @@ Version rule. An event in effect applies if `version == current + 1` and `previo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 from events.envelope import Epoch, EventId
 from events.position import EVENTS, Partition, Position
@@ -82,6 +82,10 @@ def chain(valid: Sequence[tuple[int, Rewind]], position: Position) -> list[Link]
     return links
 
 
+Outside: TypeAlias = Callable[[Epoch | None, int], Verdict | None]
+"""(epoch, offset) -> None where an event is in effect, else why it is not."""
+
+
 class Effect:
     """The epoch rule at one position, ready to be asked many times."""
 
@@ -102,8 +106,19 @@ class Effect:
     def judge(self, epoch: Epoch | None, partition: Partition, offset: int) -> Verdict | None:
         """None where the event is in effect and the version rule decides; else why it has none."""
         stop = self.stops.get(epoch)
-        if stop is not None and offset < stop[partition]:
-            return None
+        return None if stop is not None and offset < stop[partition] else self._why_not(epoch)
+
+    def within(self, partition: Partition) -> Outside:
+        """`judge` in one partition, made once for all the events of a replay."""
+        stop_of = {epoch: stop[partition] for epoch, stop in self.stops.items()}.get
+        why_not = self._why_not
+
+        def judge(epoch: Epoch | None, offset: int) -> Verdict | None:
+            return None if offset < stop_of(epoch, 0) else why_not(epoch)
+
+        return judge
+
+    def _why_not(self, epoch: Epoch | None) -> Verdict:
         return Verdict.SET_ASIDE if epoch in self.known else Verdict.UNKNOWN_EPOCH
 
 
@@ -127,10 +142,15 @@ class Versioned(Protocol):
     def previous(self) -> EventId | None: ...
 
 
+def applies(head: Head, version: int, previous: EventId | None) -> bool:
+    """The version rule for an event in effect."""
+    return version == head[0] + 1 and previous == head[1]  # by place: asked for every event of a replay
+
+
 def judge_version(head: Head, event: Versioned, applied_before: bool) -> Verdict:
-    """The version rule. `applied_before`: whether this very id was applied at `event.version` (asked only
+    """The version rule, and why not. `applied_before`: whether this very id was applied at `event.version` (asked only
     where version <= current; pass False where it cannot matter)."""
-    if event.version == head.version + 1 and event.previous == head.last:
+    if applies(head, event.version, event.previous):
         return Verdict.APPLIED
     if event.version > head.version + 1:
         return Verdict.AHEAD

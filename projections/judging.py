@@ -8,6 +8,7 @@ events/rules.py alone.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from events.envelope import Event, EventId
 from events.log import Record
 from events.partitioning import partition_number
 from events.position import Partition, Position
-from events.rules import EMPTY, Head, Verdict, judge_version
+from events.rules import EMPTY, Head, Verdict, applies, judge_version
 from projections.rows import Row
 
 MICROS = 1000
@@ -92,22 +93,18 @@ class Standing:
         """`applied`: (stream, version) -> event, as far as duplicates before the heads are to be told."""
         self.heads = dict(heads)
         self._before = applied
-        self._since: dict[str, list[EventId]] = {}
+        self._since: defaultdict[str, list[EventId]] = defaultdict(list)
 
     def judge(self, event: Event) -> Verdict:
         """The version rule; an event that applies moves its stream on."""
-        event_id, _, stream, version, *_ = event
+        # By place, not by name: every event of a replay comes here.
+        event_id, stream, version = event[0], event[2], event[3]
         head = self.heads.get(stream, EMPTY)
-        behind = version <= head.version and self._was_applied(event, head)
-        verdict = judge_version(head, event, behind)
-        if verdict is Verdict.APPLIED:
-            self.heads[stream] = Head(version, event_id)
-            since = self._since.get(stream)
-            if since is None:
-                self._since[stream] = [event_id]
-            else:
-                since.append(event_id)
-        return verdict
+        if not applies(head, version, event[4]):
+            return judge_version(head, event, version <= head.version and self._was_applied(event, head))
+        self.heads[stream] = Head(version, event_id)
+        self._since[stream].append(event_id)
+        return Verdict.APPLIED
 
     def _was_applied(self, event: Event, head: Head) -> bool:
         """Whether this very event is the one applied at its version; asked only for versions up to the head's."""

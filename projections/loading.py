@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import NamedTuple, TypeAlias
 
 import sqlalchemy as sa
@@ -52,7 +53,7 @@ def load_bucket(bucket: Bucket, effect: Effect, definition: Definition | None, w
 
 class _Loader:
     def __init__(self, effect: Effect, definition: Definition | None, write: Write) -> None:
-        self._effect = effect
+        self._outside = cache(effect.within)
         self._write = write
         self._folds = definition.folds if definition is not None else {}
         self._rows = CompleteRows(definition.tables if definition is not None else ())
@@ -65,7 +66,7 @@ class _Loader:
         """The hot loop of a rebuild: a microsecond here is a second in a million events."""
         judged = partition.topic == EVENTS
         keep = journal_row if judged else access_row
-        outside, folds, rows = self._effect.judge, self._folds if judged else {}, self._rows
+        outside, folds, rows = self._outside(partition), self._folds if judged else {}, self._rows
         judge = self._standing.setdefault(partition.topic, Standing({}, {})).judge
         table = JOURNAL if judged else ACCESS_LOG
         kept, unreadable = self._kept[table], self._kept[UNREADABLE]
@@ -74,7 +75,7 @@ class _Loader:
                 record = Record(offset, time, TimeType.APPEND, None, (), value)
                 unreadable.append(unreadable_row(partition, record, event.reason, event.fingerprint))
                 continue
-            verdict = outside(event[1], partition, offset) if judged else None
+            verdict = outside(event[1], offset) if judged else None
             if verdict is None:
                 verdict = judge(event)
                 if verdict is APPLIED:

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import cache
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ PAGE_BYTES = 8192
 """Fixed: a fresh file is copied page by page over a live one, whose pages must be as large."""
 CACHE_KIBIBYTES = 64 * 1024
 ROWS_AT_ONCE = 2000
+ROWS_A_STATEMENT = 50
 LIVE_PRAGMAS = ("journal_mode = WAL", "synchronous = FULL")
 FRESH_PRAGMAS = ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE")
 DIALECT: Dialect = sqlite.dialect()
@@ -95,6 +97,7 @@ class SqliteDatabase:
     def _connect(self) -> None:
         with self._translated():
             self.connection = connect(self.path)
+        self._variables = self.connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
         self._inode = self.path.stat().st_ino
         try:
             with self._translated():
@@ -193,8 +196,15 @@ class SqliteDatabase:
         return _typed(found, table)
 
     def insert(self, table: sa.Table, rows: Iterable[Row]) -> None:
+        """Many rows a statement: starting a statement costs as much as binding ten values."""
+        one = f"({_placeholders(table)})"
+        many = max(1, min(ROWS_A_STATEMENT, self._variables // len(table.columns)))
+        statement = f"INSERT INTO {table.name} VALUES {', '.join([one] * many)}"
+        waiting = iter(rows)
         with self._translated():
-            self.connection.executemany(f"INSERT INTO {table.name} VALUES ({_placeholders(table)})", rows)
+            while len(chunk := list(islice(waiting, many))) == many:
+                self.connection.execute(statement, list(chain.from_iterable(chunk)))
+            self.connection.executemany(f"INSERT INTO {table.name} VALUES {one}", chunk)
 
     def delete(self, table: sa.Table, columns: Sequence[str], keys: Collection[Key]) -> None:
         with self._translated():
