@@ -14,8 +14,9 @@ Times are milliseconds since 1970 UTC.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol, overload
 
 from events.envelope import Epoch
 from events.position import CONTROL, CONTROL_PARTITION, Partition, Position
@@ -26,6 +27,77 @@ class Mark(NamedTuple):
 
     time: int
     position: Position
+
+
+class Marks(Protocol):
+    """Every checkpoint's mark, oldest first. Ten years hold millions: whoever keeps them may read them when asked."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def first(self) -> Mark:
+        """Raises IndexError where there is none; so does `last`."""
+        ...
+
+    @property
+    def last(self) -> Mark: ...
+
+    def at_or_before(self, time: int) -> Mark | None:
+        """The newest with a time up to `time`."""
+        ...
+
+    def at_or_after(self, time: int) -> Mark | None:
+        """The oldest with a time from `time` on."""
+        ...
+
+    def unseen(self, offset: int) -> Position:
+        """The newest position that does not hold control's record at `offset`."""
+        ...
+
+
+class ListedMarks(Sequence[Mark]):
+    """Marks in memory."""
+
+    def __init__(self, marks: Iterable[Mark] = ()) -> None:
+        self._marks = list(marks)
+
+    @overload
+    def __getitem__(self, index: int) -> Mark: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Mark]: ...
+    def __getitem__(self, index: int | slice) -> Mark | Sequence[Mark]:
+        return self._marks[index]
+
+    def __len__(self) -> int:
+        return len(self._marks)
+
+    @property
+    def first(self) -> Mark:
+        return self._marks[0]
+
+    @property
+    def last(self) -> Mark:
+        return self._marks[-1]
+
+    def at_or_before(self, time: int) -> Mark | None:
+        at = bisect_right(self._marks, time, key=_time)
+        return self._marks[at - 1] if at else None
+
+    def at_or_after(self, time: int) -> Mark | None:
+        at = bisect_left(self._marks, time, key=_time)
+        return self._marks[at] if at < len(self._marks) else None
+
+    def unseen(self, offset: int) -> Position:
+        at = bisect_right(self._marks, offset, key=_control)
+        return self._marks[at - 1].position if at else Position()
+
+
+def _time(mark: Mark) -> int:
+    return mark.time
+
+
+def _control(mark: Mark) -> int:
+    return mark.position.control
 
 
 class TimeIndex(Protocol):
@@ -50,11 +122,12 @@ class TimeIndex(Protocol):
         ...
 
 
-def cut(time: int, marks: Sequence[Mark], index: TimeIndex) -> Position:
-    """The position at `time`. `marks`: every checkpoint, oldest first."""
+def cut(time: int, marks: Marks, index: TimeIndex) -> Position:
+    """The position at `time`. `marks`: every checkpoint."""
     end = index.end()
-    before = next((m.position for m in reversed(marks) if m.time <= time), Position())
-    after = next((m.position for m in marks if m.time >= time), end).clamped(end)
+    early, late = marks.at_or_before(time), marks.at_or_after(time)
+    before = early.position if early else Position()
+    after = (late.position if late else end).clamped(end)
     control = index.first_later(CONTROL_PARTITION, 0, after.control, time)
     control = after.control if control is None else control
     later = {epoch: offset for epoch, offset in index.rewinds().items() if offset >= control}
@@ -68,13 +141,8 @@ def cut(time: int, marks: Sequence[Mark], index: TimeIndex) -> Position:
         if later:
             # Whoever names a rewind wrote after it; a checkpoint that did not hold the rewind read control's end
             # last, so what it covers of the data cannot name it.
-            start = min(unseen(marks, offset)[partition] for offset in later.values())
+            start = min(marks.unseen(offset)[partition] for offset in later.values())
             naming = index.first_naming(partition, start, stop, frozenset(later))
             stop = stop if naming is None else naming
         position[partition] = stop
     return Position(position)
-
-
-def unseen(marks: Sequence[Mark], offset: int) -> Position:
-    """The newest checkpoint position that does not hold control's record at `offset`."""
-    return next((m.position for m in reversed(marks) if m.position.control <= offset), Position())

@@ -20,6 +20,7 @@ from replicator.entries import Entry, entry_json, parse_entry
 from replicator.manifest import CONFIG_KEY, Head, Manifest, first_head, grown, manifest_key, note_key, resume
 from replicator.note import Signer, TreeHead, Verifier, head_text, open_note, parse_head, sign_note
 from replicator.stores import AlreadyThere, ArchiveStore
+from replicator.summary import newest_summaries, summary_number
 
 __all__ = ["Archive", "ArchiveIndex", "open_archive"]
 
@@ -90,7 +91,9 @@ class Archive:
         `known`: a head from before, so that only newer checkpoints are listed. `seen`: the newest note that was seen
         elsewhere. Raises Corrupt, ArchiveGap, ArchiveDiverged (rolled back), StoreUnavailable.
         """
-        found = list_checkpoints(self.store, known.n if known else 0)
+        found = list_checkpoints(self.store, known.n if known else self._summarised())
+        if not found and not known:
+            found = list_checkpoints(self.store)
         newest = max((n for n, listed in found.items() if listed.has_note), default=0)
         if newest:
             read = read_checkpoint(self.store, found[newest], self.config.origin, [self.verifier])
@@ -100,6 +103,10 @@ class Archive:
         if seen:
             self._refuse_rollback(head, seen)
         return head
+
+    def _summarised(self) -> int:
+        """A checkpoint that is not newer than the newest, so that those before it need not be listed."""
+        return max((summary_number(key) or 0 for key in newest_summaries(self.store)), default=0)
 
     def _refuse_rollback(self, head: Head, seen: bytes) -> None:
         text = open_note(seen, [self.verifier], "the note seen before")

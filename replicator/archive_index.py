@@ -1,32 +1,41 @@
 """The reader's side of an archive: what it holds, checked, as a log that can be read and asked for times.
 
-Opening reads every note and manifest from the first on, checks signatures, the chain and the tree, and that the
-segments join without a hole up to the newest checkpoint's position. Reading a segment checks the digest of its stored
-bytes, decrypts, and checks the plain bytes, before any record of it is given out.
+Opening reads the newest summary and every note and manifest behind it (or all of them), checks signatures, the chain
+and the tree, and that the segments join without a hole up to the newest checkpoint's position. Reading a segment
+checks the digest of its stored bytes, decrypts, and checks the plain bytes, before any record of it is given out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType
 
 from events.codec import Control, as_rewind, decode_control, peek_epoch
-from events.effective import Mark
+from events.effective import ListedMarks, Mark
 from events.envelope import Epoch
 from events.errors import ArchiveDiverged, BeyondArchive, Corrupt
 from events.log import Record
 from events.position import CONTROL_PARTITION, Partition, Position
 from events.rules import Rewind
-from replicator.checkpoints import committed, first_fitting, list_checkpoints, read_checkpoints
+from replicator.checkpoints import checkpoints_after, first_fitting, signed_head
 from replicator.config import ArchiveConfig, read_config
 from replicator.encryption import Identity
-from replicator.entries import Entry, SchemaEntry, SegmentEntry, SnapshotEntry
+from replicator.entries import CheckpointsEntry, Entry, SchemaEntry, SegmentEntry, SnapshotEntry
 from replicator.fetching import fetch, fetch_ahead
 from replicator.holes import covering, current_segments, refuse_holes
-from replicator.manifest import Head, Manifest, advance, first_head
+from replicator.joined import Checkpoint, split_checkpoints
+from replicator.manifest import Head, Manifest, advance, first_head, parse_manifest, resume
+from replicator.marks import ArchiveMarks
 from replicator.note import Verifier, open_note, parse_head
 from replicator.planning import Holdings, Range, SegmentFact, SnapshotPoint
 from replicator.segment import contiguous, read_blocks
-from replicator.stores import ObjectReader
+from replicator.stores import NoSuchObject, ObjectReader
+from replicator.summary import add_entries, newest_summaries, parse_summary
+
+JOINED_IN_MEMORY = 4
+"""Joined objects whose marks are kept, once read."""
 
 
 def open_archive(
@@ -34,8 +43,10 @@ def open_archive(
     identity: Identity | None = None,
     seen: bytes | None = None,
     verifiers: Sequence[Verifier] = (),
+    *,
+    whole: bool = False,
 ) -> ArchiveIndex:
-    """Opens an archive and checks all its checkpoints.
+    """Opens an archive and checks its checkpoints: those behind the newest summary, or with `whole` every one.
 
     `identity` opens records (without it, only what is not encrypted can be read). `seen` is the newest note that was
     seen elsewhere: an archive that does not contain its tree was rolled back or forked. `verifiers` are the keys on
@@ -43,11 +54,36 @@ def open_archive(
     Raises Refused, Corrupt, ArchiveGap, ArchiveDiverged or StoreUnavailable, naming what is wrong.
     """
     config, data = read_config(store)
-    index = ArchiveIndex(store, identity, config, first_head(data), list(verifiers))
-    index.refresh()
+    known = list(verifiers) or [config.verifier]
+    index = None if whole else _from_summary(store, identity, config, known)
+    if index is None:
+        index = ArchiveIndex(store, identity, config, first_head(data), known)
+        index.refresh()
+    index.attested = bool(verifiers)
     if seen:
         index.refuse_unless_seen(seen)
     return index
+
+
+def _from_summary(
+    store: ObjectReader, identity: Identity | None, config: ArchiveConfig, verifiers: Sequence[Verifier]
+) -> ArchiveIndex | None:
+    """From the newest summary that a later checkpoint names; None where there is none."""
+    for key in newest_summaries(store):
+        try:
+            data = store.get(key)
+            summary = parse_summary(data, key)
+            signed = signed_head(summary.note, summary.n, config.origin, verifiers)
+            head = resume(summary.manifest, summary.note, signed, summary.n)
+            index = ArchiveIndex(store, identity, config, head, verifiers, summary.entries)
+            if not index.joined or index.joined[-1].last.n != head.n:
+                continue
+            index.refresh()
+        except (NoSuchObject, Corrupt):
+            continue  # the checkpoints themselves say what is wrong
+        if index.named_since.get(key) == hashlib.sha256(data).digest():
+            return index
+    return None
 
 
 class ArchiveIndex:
@@ -59,53 +95,79 @@ class ArchiveIndex:
         identity: Identity | None,
         config: ArchiveConfig,
         head: Head,
-        verifiers: list[Verifier],
+        verifiers: Sequence[Verifier],
+        entries: Mapping[str, Entry] = MappingProxyType({}),
     ) -> None:
+        """`entries`: those that count at `head`, by key; its time is not among the recent marks."""
         self.store = store
         self.identity_key = identity
         self.config = config
-        self.attested = bool(verifiers)
+        self.attested = False
         """Whether the signatures were checked with a key that did not come from the archive."""
-        self.entries: list[Entry] = []
-        self.marks: list[Mark] = []
         self.segments: dict[Partition, list[SegmentEntry]] = {}
-        self._verifiers = verifiers or [config.verifier]
+        self.named_since: dict[str, bytes] = {}
+        """key -> digest of stored bytes, of every entry that was read since it was opened."""
+        self.verifiers = verifiers
         self._head = head
-        self._roots: dict[int, bytes] = {}
+        self._current = dict(entries)
+        self._older = consecutive(entries.values())
+        self._recent: list[Mark] = []
+        self._roots = {head.tree.size: head.tree.root()} if head.manifest else {}
         self._control: list[tuple[int, Rewind]] | None = None
+        self._load = lru_cache(JOINED_IN_MEMORY)(self._load_joined)
 
     def refresh(self) -> None:
         """Reads what was committed since. Raises as `open_archive`; the index stays as it was then."""
-        head, entries, marks = self._head, list(self.entries), list(self.marks)
-        roots = dict(self._roots)
-        wanted = committed(list_checkpoints(self.store, head.n), head.n)
-        for read in read_checkpoints(self.store, wanted, self.config.origin, self._verifiers):
+        head, current, recent = self._head, dict(self._current), list(self._recent)
+        roots, named = dict(self._roots), dict(self.named_since)
+        for read in checkpoints_after(self.store, head.n, self.config.origin, self.verifiers):
             before = head
             head = first_fitting(read, lambda data: advance(before, data, read.note, read.signed))  # noqa: B023
             manifest = _of(head)
             if manifest.archive != self.config.archive_id:
                 raise ArchiveDiverged(f"checkpoint {head.n} is of another archive")
-            entries += manifest.entries
-            marks.append(Mark(manifest.time, manifest.position))
+            add_entries(current, manifest.entries)
+            named.update((entry.key, entry.stored) for entry in manifest.entries)
+            recent.append(Mark(manifest.time, manifest.position))
             roots[head.tree.size] = head.tree.root()
-        segments = current_segments(e for e in entries if isinstance(e, SegmentEntry))
+        segments = current_segments(e for e in current.values() if isinstance(e, SegmentEntry))
         refuse_holes(segments, head.position, head.manifest.gaps if head.manifest else ())
-        self.entries, self.marks, self.segments, self._roots = entries, marks, segments, roots
-        self._head, self._control = head, None
+        self._current, self._recent, self.segments, self._roots = current, recent, segments, roots
+        self._head, self._control, self.named_since = head, None, named
 
     def refuse_unless_seen(self, seen: bytes) -> None:
         """Raises ArchiveDiverged where the archive does not contain the tree of a note that was seen before."""
         where = "the note seen before"
-        before = parse_head(open_note(seen, self._verifiers, where), where)
+        before = parse_head(open_note(seen, self.verifiers, where), where)
         if before.origin != self.config.origin:
             raise ArchiveDiverged("this is another archive than the one seen before", "check its place")
-        if self._roots.get(before.size) != before.root:
+        if self._root_at(before.size) != before.root:
             newest = self._head.tree.size
             how = "was rolled back" if newest < before.size else "was rewritten"
             raise ArchiveDiverged(
                 f"the archive {how}: it holds {newest} leaves, and a checkpoint with {before.size} was seen before",
                 "compare with another copy of the archive",
             )
+
+    def _root_at(self, leaves: int) -> bytes | None:
+        """The root that the archive's checkpoint over so many leaves signed; None where none has so many."""
+        if leaves in self._roots:
+            return self._roots[leaves]
+        for entry in self._older:
+            if entry.first.leaves <= leaves <= entry.last.leaves:
+                for n, note, _ in self.checkpoints(entry):
+                    signed = signed_head(note, n, self.config.origin, self.verifiers)
+                    if signed.size == leaves:
+                        return signed.root
+        return None
+
+    def checkpoints(self, entry: CheckpointsEntry) -> list[Checkpoint]:
+        """Those that were joined. Raises as `fetching.fetch`."""
+        return split_checkpoints(fetch(self.store, entry, None), entry.key)
+
+    def _load_joined(self, entry: CheckpointsEntry) -> ListedMarks:
+        manifests = [parse_manifest(c.manifest, entry.key) for c in self.checkpoints(entry)]
+        return ListedMarks(Mark(manifest.time, manifest.position) for manifest in manifests)
 
     # What the archive holds
 
@@ -118,6 +180,21 @@ class ArchiveIndex:
     def manifest(self) -> Manifest:
         """The newest manifest. Raises BeyondArchive where the archive holds no checkpoint."""
         return _of(self._head)
+
+    @property
+    def marks(self) -> ArchiveMarks:
+        """Of every checkpoint."""
+        return ArchiveMarks(self._older, ListedMarks(self._recent), self._load)
+
+    @property
+    def entries(self) -> list[Entry]:
+        """Those that count, in commit order."""
+        return list(self._current.values())
+
+    @property
+    def joined(self) -> list[CheckpointsEntry]:
+        """Of the checkpoints that were joined, consecutive from the first on."""
+        return consecutive(self._current.values())
 
     @property
     def snapshots(self) -> list[SnapshotEntry]:
@@ -135,10 +212,11 @@ class ArchiveIndex:
     @property
     def restorable(self) -> Range | None:
         """The times that can be restored; None where the archive holds no checkpoint."""
-        if not self.marks:
+        marks = self.marks
+        if not len(marks):
             return None
-        first = min((held[0].min_time for held in self.segments.values() if held), default=self.marks[0].time)
-        return Range(min(first, self.marks[0].time), self.marks[-1].time)
+        first = min((held[0].min_time for held in self.segments.values() if held), default=marks.first.time)
+        return Range(min(first, marks.first.time), marks.last.time)
 
     def holdings(self) -> Holdings:
         """What planning a recovery needs to know."""
@@ -259,3 +337,13 @@ def _of(head: Head) -> Manifest:
     if head.manifest is None:
         raise BeyondArchive("the archive holds no checkpoint yet", "ship first: rekam replicate --once")
     return head.manifest
+
+
+def consecutive(entries: Iterable[Entry]) -> list[CheckpointsEntry]:
+    """The joined checkpoints among entries, from the first on without a hole or an overlap."""
+    found: list[CheckpointsEntry] = []
+    held = [entry for entry in entries if isinstance(entry, CheckpointsEntry)]
+    for entry in sorted(held, key=lambda entry: (entry.first.n, -entry.last.n)):
+        if entry.first.n == (found[-1].last.n + 1 if found else 1):
+            found.append(entry)
+    return found

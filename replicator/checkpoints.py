@@ -1,14 +1,18 @@
-"""Finding and reading checkpoints in a store: listing, notes, manifests. Nothing is trusted before its signature."""
+"""Finding and reading checkpoints in a store: listing, notes, manifests, joined or not. Nothing is trusted before its
+signature."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TypeVar
 
 from events.errors import ArchiveGap, Corrupt, LostData
-from replicator.manifest import CHECKPOINTS, Head, checkpoint_number, note_key
+from replicator.joined import JOINED, joined_range, split_checkpoints
+from replicator.manifest import CHECKPOINTS, Head, checkpoint_number, note_key, resume
 from replicator.note import TreeHead, Verifier, open_note, parse_head
 from replicator.stores import NoSuchObject, ObjectReader
 
@@ -28,9 +32,11 @@ class Listed:
 
 
 def list_checkpoints(store: ObjectReader, after: int = 0) -> dict[int, Listed]:
-    """Checkpoints with a number above `after`, committed (with a note) or not, by number."""
+    """Checkpoints with a number above `after` that have objects of their own, committed (with a note) or not."""
     found: dict[int, Listed] = {}
     for stored in store.list(CHECKPOINTS, f"{note_key(after)}~" if after else ""):
+        if stored.key.startswith(JOINED):
+            break  # they come last, and there are thousands
         place = checkpoint_number(stored.key)
         if place is None:
             continue
@@ -41,18 +47,6 @@ def list_checkpoints(store: ObjectReader, after: int = 0) -> dict[int, Listed]:
         else:
             listed.manifests.append(stored.key)
     return found
-
-
-def committed(found: dict[int, Listed], after: int) -> list[Listed]:
-    """The committed ones behind `after`, in order. Raises ArchiveGap where one between is missing."""
-    newest = max((n for n, listed in found.items() if listed.has_note), default=after)
-    missing = [n for n in range(after + 1, newest + 1) if n not in found or not found[n].has_note]
-    if missing:
-        raise ArchiveGap(
-            f"the notes of {len(missing)} checkpoints are missing, from number {missing[0]} to {missing[-1]}",
-            "something removed them: compare with another copy of the archive",
-        )
-    return [found[n] for n in range(after + 1, newest + 1)]
 
 
 @dataclass(frozen=True)
@@ -67,15 +61,12 @@ class Read:
 
 def read_checkpoint(store: ObjectReader, listed: Listed, origin: str, verifiers: Sequence[Verifier]) -> Read:
     """Raises Corrupt or ArchiveGap naming the checkpoint."""
-    where = f"the note of checkpoint {listed.n}"
     try:
         note = store.get(note_key(listed.n))
         manifests = [store.get(key) for key in listed.manifests]
     except NoSuchObject as error:
         raise ArchiveGap(f"checkpoint {listed.n}: {error.message}") from None
-    signed = parse_head(open_note(note, verifiers, where), where)
-    if signed.origin != origin:
-        raise Corrupt(f"{where} is of another archive")
+    signed = signed_head(note, listed.n, origin, verifiers)
     if not manifests:
         raise ArchiveGap(f"the manifest of checkpoint {listed.n} is missing", "something removed it")
     return Read(listed.n, note, signed, manifests)
@@ -93,6 +84,15 @@ def read_checkpoints(
         yield from pool.map(lambda one: read_checkpoint(store, one, origin, verifiers), listed)
 
 
+def fitting_manifest(read: Read) -> bytes:
+    """The manifest that the note's tree ends in. Raises Corrupt where none is."""
+    for data in read.manifests:
+        with suppress(Corrupt):
+            resume(data, read.note, read.signed, read.n)
+            return data
+    raise Corrupt(f"checkpoint {read.n} has no manifest")
+
+
 def first_fitting(read: Read, follow: Callable[[bytes], Head]) -> Head:
     """The head that one of the manifests leads to. Raises what the last of them was refused with."""
     refused: LostData = Corrupt(f"checkpoint {read.n} has no manifest")
@@ -102,3 +102,64 @@ def first_fitting(read: Read, follow: Callable[[bytes], Head]) -> Head:
         except LostData as error:
             refused = error
     raise refused
+
+
+def checkpoints_after(
+    store: ObjectReader, after: int, origin: str, verifiers: Sequence[Verifier]
+) -> Iterator[Read]:
+    """Every committed checkpoint behind number `after`, in order: from its own objects, else from a joined one.
+
+    Raises ArchiveGap where one is missing, Corrupt.
+    """
+    found = {n: listed for n, listed in list_checkpoints(store, after).items() if listed.has_note}
+    joined: dict[int, str] | None = None
+    newest = max(found, default=after)
+    if after == 0 and 1 not in found:
+        joined = _list_joined(store)
+        newest = max([newest, *(last for last, _ in map(_range, joined.values()))])
+    while after < newest:
+        run = list(takewhile(found.__contains__, range(after + 1, newest + 1)))
+        if run:
+            yield from read_checkpoints(store, [found[n] for n in run], origin, verifiers)
+            after = run[-1]
+            continue
+        joined = _list_joined(store) if joined is None else joined
+        key = joined.get(after + 1)
+        if key is None:
+            raise _missing(found, after, newest)
+        yield from _read_joined(store, key, origin, verifiers)
+        after = _range(key)[1]
+
+
+def _list_joined(store: ObjectReader) -> dict[int, str]:
+    """first number -> the key of the joined object that goes furthest from there."""
+    keys = (stored.key for stored in store.list(JOINED))
+    return {_range(key)[0]: key for key in sorted(key for key in keys if joined_range(key))}
+
+
+def _range(key: str) -> tuple[int, int]:
+    found = joined_range(key)
+    assert found is not None
+    return found
+
+
+def _read_joined(store: ObjectReader, key: str, origin: str, verifiers: Sequence[Verifier]) -> Iterator[Read]:
+    for n, note, manifest in split_checkpoints(store.get(key), key):
+        yield Read(n, note, signed_head(note, n, origin, verifiers), [manifest])
+
+
+def _missing(found: Mapping[int, Listed], after: int, newest: int) -> ArchiveGap:
+    missing = [n for n in range(after + 1, newest + 1) if n not in found]
+    return ArchiveGap(
+        f"the notes of {len(missing)} checkpoints are missing, from number {missing[0]} to {missing[-1]}",
+        "something removed them: compare with another copy of the archive",
+    )
+
+
+def signed_head(note: bytes, n: int, origin: str, verifiers: Sequence[Verifier]) -> TreeHead:
+    """What the note of checkpoint n says, its signature verified. Raises Corrupt."""
+    where = f"the note of checkpoint {n}"
+    signed = parse_head(open_note(note, verifiers, where), where)
+    if signed.origin != origin:
+        raise Corrupt(f"{where} is of another archive")
+    return signed

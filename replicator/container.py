@@ -38,11 +38,15 @@ class Block(NamedTuple):
 
 def write_container(schema: bytes, sync: bytes, blocks: Iterable[Block], level: int = ZSTD_LEVEL) -> bytes:
     """The file. `schema` is the JSON text that its header holds. Blocks are not larger than MAX_BLOCK_BYTES."""
-    compressor = zstandard.ZstdCompressor(level=level)
+    pack = zstandard.ZstdCompressor(level=level).compress
+    return join_container(schema, sync, (Block(block.number, pack(block.data)) for block in blocks))
+
+
+def join_container(schema: bytes, sync: bytes, packed: Iterable[Block]) -> bytes:
+    """The file of blocks that are compressed already."""
     parts = [_header(schema), sync]
-    for block in blocks:
-        packed = compressor.compress(block.data)
-        parts += (varint(block.number), varint(len(packed)), packed, sync)
+    for number, data in packed:
+        parts += (varint(number), varint(len(data)), data, sync)
     return b"".join(parts)
 
 

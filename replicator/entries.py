@@ -39,6 +39,11 @@ class Entry:
         """What the archive's tree is made of."""
         return encoded(self.raw)
 
+    @property
+    def replaces(self) -> tuple[str, ...]:
+        """Keys of the objects that do not count any more since this one stands."""
+        return tuple(self.raw.get("replaces", ()))
+
 
 @dataclass(frozen=True)
 class SegmentEntry(Entry):
@@ -61,8 +66,6 @@ class SegmentEntry(Entry):
     """(epoch, the first offset that names it), by offset."""
     rewinds: tuple[tuple[Epoch, int], ...]
     """On control: (epoch, offset) of each rewind record."""
-    replaces: tuple[str, ...] = ()
-    """Keys of the segments that this one takes the place of."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,32 @@ class SnapshotEntry(Entry):
     rows: int
     parts_bytes: int
     """Stored bytes of its tables."""
+
+
+@dataclass(frozen=True)
+class End:
+    """What the first or the last checkpoint of several says of itself."""
+
+    n: int
+    time: int
+    position: Position
+    leaves: int
+    """The size of the archive's tree that its note signs."""
+
+
+@dataclass(frozen=True)
+class CheckpointsEntry(Entry):
+    """Consecutive checkpoints joined in one object."""
+
+    first: End
+    last: End
+
+
+@dataclass(frozen=True)
+class SummaryEntry(Entry):
+    """What checkpoints 1 to n say together."""
+
+    n: int
 
 
 def entry_json(kind: str, key: str, stored: bytes, plain: bytes, size_bytes: int, **members: Any) -> Json:
@@ -108,6 +137,8 @@ def parse_entry(raw: Json, where: str) -> Entry:
             "size_bytes": natural(raw["size"]),
             "raw": raw,
         }
+        for key in raw.get("replaces", ()):
+            check_key(_text(key))
         parse = _KINDS.get(common["kind"])
         return parse(raw, common) if parse else Entry(**common)
     except (KeyError, TypeError, ValueError, BadInput) as error:
@@ -130,7 +161,6 @@ def _segment(raw: Json, common: Json) -> SegmentEntry:
         max_time=int(time["max"]),
         epochs=tuple((epoch_of(epoch), natural(offset)) for epoch, offset in raw["epochs"]),
         rewinds=tuple((bytes.fromhex(epoch), natural(offset)) for epoch, offset in raw["rewinds"]),
-        replaces=tuple(_text(key) for key in raw.get("replaces", ())),
     )
     if entry.first >= entry.stop:
         raise ValueError("an empty range")
@@ -152,7 +182,34 @@ def _snapshot(raw: Json, common: Json) -> SnapshotEntry:
     )
 
 
-_KINDS = {"segment": _segment, "schema": _schema, "snapshot": _snapshot}
+def _checkpoints(raw: Json, common: Json) -> CheckpointsEntry:
+    entry = CheckpointsEntry(**common, first=_end(raw["first"]), last=_end(raw["last"]))
+    if entry.first.n > entry.last.n:
+        raise ValueError("an empty range")
+    return entry
+
+
+def end_json(end: End) -> Json:
+    return {"n": end.n, "time": end.time, "position": end.position.to_json(), "leaves": end.leaves}
+
+
+def _end(raw: Json) -> End:
+    return End(
+        natural(raw["n"]), natural(raw["time"]), Position.from_json(raw["position"]), natural(raw["leaves"])
+    )
+
+
+def _summary(raw: Json, common: Json) -> SummaryEntry:
+    return SummaryEntry(**common, n=natural(raw["n"]))
+
+
+_KINDS = {
+    "segment": _segment,
+    "schema": _schema,
+    "snapshot": _snapshot,
+    "checkpoints": _checkpoints,
+    "summary": _summary,
+}
 
 
 def links_to_json(links: Sequence[Link]) -> list[Any]:

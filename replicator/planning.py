@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from events.effective import Mark, TimeIndex, cut
+from events.effective import Marks, TimeIndex, cut
 from events.envelope import Epoch
 from events.errors import BeforeArchive, BeyondArchive, Refused
 from events.position import EVENTS, Partition, Position
@@ -68,7 +68,7 @@ class Holdings:
     """What the archive holds, as far as planning needs it."""
 
     range: Range | None
-    marks: Sequence[Mark]
+    marks: Marks
     snapshots: Sequence[SnapshotPoint]
     segments: Sequence[SegmentFact]
 
@@ -125,7 +125,7 @@ def resolve(target: Target, holdings: Holdings, index: TimeIndex, now: int) -> P
             "ship first: rekam replicate --once",
         )
     if target.time is None:
-        return holdings.marks[-1].position
+        return holdings.marks.last.position
     words = f"restorable: {instant(span.first)} to {instant(span.last)}"
     refuse_future(target, max(now, span.last), words)
     if target.time < span.first:
@@ -160,7 +160,7 @@ def plan_recovery(
     target: Target, position: Position, holdings: Holdings, situation: Situation
 ) -> RecoveryPlan:
     """The plan that brings log and tables to `position` (from `resolve`)."""
-    held = holdings.marks[-1].position
+    held = holdings.marks.last.position
     end = situation.log if situation.log is not None else held
     rewind = not already_there(position, situation, end)
     restore = held if situation.log is None else None

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import zstandard
 from fastavro import parse_schema
 
 from events.errors import ArchiveGap, BadInput, Corrupt, LogGap
@@ -19,7 +20,7 @@ from events.log import Record
 from events.position import Partition
 from replicator import merkle
 from replicator.canonical import canonical
-from replicator.container import Block, decode_block, read_container, write_container
+from replicator.container import ZSTD_LEVEL, Block, decode_block, join_container, read_container
 from replicator.record_bytes import TIME_TYPES, decode_plainly, encode_records
 
 BLOCK_BYTES = 1024 * 1024
@@ -73,23 +74,53 @@ class Segment(NamedTuple):
     stop: int
 
 
-def build(records: Sequence[Record]) -> Segment:
-    """The segment of some contiguous records of one partition.
+class SegmentBuilder:
+    """A segment in the making. What is held are compressed blocks and leaf hashes, not the records."""
 
-    Raises LogGap where an offset is missing, BadInput where a record cannot be held.
-    """
+    def __init__(self, first: int) -> None:
+        """`first`: the offset that it begins at."""
+        self._first = self.stop = first
+        self._pack = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress
+        self._packed: list[Block] = []
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self.leaves: list[bytes] = []
+        """Of the records added so far."""
+
+    def add(self, records: Sequence[Record]) -> None:
+        """The next records. Raises LogGap where an offset is missing, BadInput where a record cannot be held."""
+        stop = self.stop + len(records)
+        if self._first < 0 or [r.offset for r in records] != list(range(self.stop, stop)):
+            raise LogGap(f"the records from offset {self.stop} on are not contiguous")
+        self.stop = stop
+        sha256 = hashlib.sha256
+        for record in encode_records(records):
+            self.leaves.append(sha256(b"\0" + record).digest())
+            self._waiting.append(record)
+            self._waiting_bytes += len(record)
+            if self._waiting_bytes >= BLOCK_BYTES:
+                self._end_block()
+
+    def _end_block(self) -> None:
+        if self._waiting:
+            self._packed.append(Block(len(self._waiting), self._pack(b"".join(self._waiting))))
+        self._waiting, self._waiting_bytes = [], 0
+
+    def finish(self) -> Segment:
+        """The segment of what was added: one record at least."""
+        self._end_block()
+        root = merkle.root(self.leaves)
+        plain = join_container(SCHEMA_TEXT, sync_marker(root), self._packed)
+        return Segment(plain, root, self.leaves[-1], self._first, self.stop)
+
+
+def build(records: Sequence[Record]) -> Segment:
+    """The segment of some contiguous records of one partition. Raises as SegmentBuilder."""
     if not records:
         raise BadInput("a segment is not empty")
-    first = records[0].offset
-    stop = first + len(records)
-    if first < 0 or [r.offset for r in records] != list(range(first, stop)):
-        raise LogGap(f"the records from offset {first} on are not contiguous")
-    encoded = encode_records(records)
-    sha256 = hashlib.sha256
-    leaves = [sha256(b"\0" + record).digest() for record in encoded]
-    root = merkle.root(leaves)
-    plain = write_container(SCHEMA_TEXT, sync_marker(root), _blocks(encoded))
-    return Segment(plain, root, leaves[-1], first, stop)
+    builder = SegmentBuilder(records[0].offset)
+    builder.add(records)
+    return builder.finish()
 
 
 def sync_marker(root: bytes) -> bytes:
@@ -99,17 +130,6 @@ def sync_marker(root: bytes) -> bytes:
 def record_leaf(record: Record) -> bytes:
     """The leaf hash of one record."""
     return merkle.leaf_hash(encode_records([record])[0])
-
-
-def _blocks(encoded: Sequence[bytes]) -> Iterator[Block]:
-    start = size = 0
-    for n, record in enumerate(encoded, 1):
-        size += len(record)
-        if size >= BLOCK_BYTES:
-            yield Block(n - start, b"".join(encoded[start:n]))
-            start, size = n, 0
-    if start < len(encoded):
-        yield Block(len(encoded) - start, b"".join(encoded[start:]))
 
 
 def read_blocks(plain: bytes, where: str, first: int | None = None) -> Iterator[list[Record]]:

@@ -18,6 +18,7 @@ from projections.system_tables import STREAMS
 from replicator.entries import Entry
 from replicator.shipper import Shipped
 from replicator.snapshot import TableImage, write_snapshot
+from replicator.upkeep import upkeep, upkeep_due
 from services.projecting import catch_up_whole
 from services.system import System
 
@@ -27,6 +28,8 @@ CLOCK_PATIENCE_SECONDS = 10.0
 CLOCK_PAUSE_SECONDS = 0.1
 """Between the checkpoints that wait for it."""
 RETRY_SECONDS = 2.0
+UPKEEP_MILLIS = 300_000
+"""How often is looked whether segments are to be merged and checkpoints to be joined."""
 
 Tell = Callable[[str], object]
 
@@ -92,8 +95,15 @@ def replicate_once(system: System, *, snapshot: bool) -> Outcome:
             with closing(system.tables()) as tables:
                 catch_up_whole(system.log_opener(), log, tables)
                 entries.append(take_snapshot(system, tables))
-        shipped = ship(system, log, entries=entries)
-    return Outcome(shipped, entries[0].raw["id"] if entries else None)
+        taken = entries[0].raw["id"] if entries else None
+        shipped = ship(system, log, entries=[*entries, *keep_up(system, log)])
+    return Outcome(shipped, taken)
+
+
+def keep_up(system: System, log: EventLog) -> list[Entry]:
+    """What merging and joining made, where it is due: the next checkpoint must name it."""
+    index = system.archive()
+    return upkeep(log, system.writer(), index) if upkeep_due(index) else []
 
 
 def replicate_forever(system: System, stop: threading.Event, tell: Tell) -> None:
@@ -113,11 +123,15 @@ def replicate_forever(system: System, stop: threading.Event, tell: Tell) -> None
 def _replicate_while_answered(system: System, log: EventLog, stop: threading.Event) -> None:
     shipper = system.shipper(log)
     snapshot_due = _next_snapshot(system)
+    upkeep_due_at = system.clock()
     while not stop.is_set():
         entries: list[Entry] = []
         if system.clock() >= snapshot_due:
             entries.append(_snapshot_now(system, log))
             snapshot_due = system.clock() + system.snapshot_millis
+        if system.clock() >= upkeep_due_at:
+            entries += keep_up(system, log)
+            upkeep_due_at = system.clock() + UPKEEP_MILLIS
         if entries or shipper.due():
             system.remember(shipper.ship_once(entries).note)
         stop.wait(system.interval_seconds)

@@ -141,13 +141,13 @@ def _archive(system: System, status: Status) -> ArchiveIndex | None:
         system.writer()
     except (Unavailable, LostData, Refused) as error:
         status.findings.append((Colour.RED, f"nothing can be shipped: {error}"))
-    if not archive.marks:
+    if not len(archive.marks):
         status.findings.append(
             (Colour.YELLOW, "the archive holds no checkpoint: nothing could be recovered yet")
         )
         return archive
     status.checkpoint = archive.head.n
-    status.complete_through = archive.marks[-1].time
+    status.complete_through = archive.marks.last.time
     return archive
 
 
@@ -204,7 +204,7 @@ def _same_log(tables: Tables, status: Status, log: EventLog) -> None:
 
 def _continuity(status: Status, log: EventLog, archive: ArchiveIndex | None) -> None:
     """Whether the log is the one that the archive holds the beginning of."""
-    if archive is None or not archive.marks:
+    if archive is None or not len(archive.marks):
         return
     try:
         check_continuity(log, archive.head)
@@ -215,7 +215,7 @@ def _continuity(status: Status, log: EventLog, archive: ArchiveIndex | None) -> 
 def _unshipped(status: Status, log: EventLog, archive: ArchiveIndex | None) -> None:
     if archive is None or status.log_end is None:
         return
-    held = archive.end() if archive.marks else Position()
+    held = archive.end() if len(archive.marks) else Position()
     status.unshipped_records = sum(max(0, n - held[p]) for p, n in status.log_end.items())
     oldest = None
     for partition, stop in status.log_end.items():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from events.control import LiveTimes
-from events.effective import Mark, cut
+from events.effective import ListedMarks, Marks, cut
 from events.errors import LostData, Refused, Unavailable
 from events.log import EventLog
 from events.position import Position
@@ -32,15 +32,15 @@ def resolve_for_reading(system: System, log: EventLog, time: int) -> Moment:
     What a checkpoint covers is over by the log's clock, whatever our own says.
     """
     marks, now = _marks(system), system.clock()
-    if time > max(now, marks[-1].time if marks else now):
+    if time > max(now, marks.last.time if marks else now):
         raise Refused(f"{instant(time)} is after now ({instant(now)})", "name a moment that is over")
     times = LiveTimes(log)
-    return Moment(cut(time, marks, times), times.control, final=bool(marks) and marks[-1].time >= time)
+    return Moment(cut(time, marks, times), times.control, final=bool(marks) and marks.last.time >= time)
 
 
-def _marks(system: System) -> Sequence[Mark]:
+def _marks(system: System) -> Marks:
     """The archive's checkpoints; none where it cannot be read: then the answer is not final, and says so."""
     try:
         return system.archive().marks
     except (Unavailable, LostData, Refused):
-        return ()
+        return ListedMarks()

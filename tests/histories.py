@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping
 
-from events.effective import Mark
+from events.effective import ListedMarks, Mark
 from events.envelope import Epoch, Event
 from events.position import CONTROL_PARTITION, EVENTS, Partition, Position
 from events.rules import Rewind
@@ -119,8 +119,8 @@ def event(e: model.Event) -> Event:
     )
 
 
-def marks(log: model.Log) -> list[Mark]:
-    return [Mark(time, position(held)) for time, held in log.checkpoints]
+def marks(log: model.Log) -> ListedMarks:
+    return ListedMarks(Mark(time, position(held)) for time, held in log.checkpoints)
 
 
 class ModelIndex:

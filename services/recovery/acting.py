@@ -131,7 +131,7 @@ def act(system: System, request: Request, view: View, plan: RecoveryPlan, report
     if plan.restore_log is not None:
         tell(f"Restoring the log: {plan.restore_log.records():,} records.")
         report.restored_records = restore_log(system, view, plan.restore_log, request)
-        report.lost_after = view.holdings.marks[-1].time
+        report.lost_after = view.holdings.marks.last.time
         log = system.log()
         after = view.effect_now(log).newest
         clock.step("log")
@@ -202,7 +202,7 @@ def restore_log(system: System, view: View, held: Position, request: Request) ->
 def _generation(system: System, view: View, held: Position, request: Request) -> Record:
     after = Effect(view.situation.control, held).newest
     value = _rewound(system, request, Rewind(new_epoch(), after, held), "generation")
-    time = max(system.clock(), view.holdings.marks[-1].time)
+    time = max(system.clock(), view.holdings.marks.last.time)
     return Record(held.control, time, TimeType.APPEND, None, (), value)
 
 

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from events.control import LiveTimes, read_rewinds
-from events.effective import TimeIndex, unseen
+from events.effective import TimeIndex
 from events.envelope import Epoch
 from events.errors import LogMissing, LogRecreated, TablesDamaged, TablesOutdated
 from events.log import EventLog
@@ -106,9 +106,7 @@ def _idle(
     offsets = {rewind.epoch: offset for offset, rewind in control}
     idle: set[Epoch] = set()
     for link in reversed(Effect(control, end).links):
-        if link.epoch is None or _written(
-            times, unseen(holdings.marks, offsets[link.epoch]), end, link.epoch
-        ):
+        if link.epoch is None or _written(times, holdings.marks.unseen(offsets[link.epoch]), end, link.epoch):
             break
         idle.add(link.epoch)
     return frozenset(idle)

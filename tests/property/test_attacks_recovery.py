@@ -99,7 +99,7 @@ def test_a_machine_whose_clock_is_behind_recovers_every_moment_that_is_listed(
         clinic.system.lose_log()
         clinic.system.lose_tables()
     with pytest.raises(Refused, match="after now"):
-        clinic.recover(clinic.system.archive().marks[-1].time + 1)
+        clinic.recover(clinic.system.archive().marks.last.time + 1)
     report = clinic.recover(time)
     assert clinic.digest() == taken
     assert report.rpo_seconds == 0

@@ -244,7 +244,7 @@ class Laws(RuleBasedStateMachine):
         """Nothing is lost before a first checkpoint: there would be nothing to come back from."""
         if log and self.restorable():
             self.system.lose_log()
-            held = self.system.archive().marks[-1].time
+            held = self.system.archive().marks.last.time
             self.moments = {t: d for t, d in self.moments.items() if t <= held}
         if tables:
             self.system.lose_tables()
@@ -298,18 +298,18 @@ class Laws(RuleBasedStateMachine):
     def check_times(self) -> None:
         """The cut that the archive computes, and the one on the log, are the model's, at any time."""
         archive = self.system.archive()
-        if not self.system.log_stands or not archive.marks:
+        if not self.system.log_stands or not len(archive.marks):
             return
         from events.control import LiveTimes
 
         log = self.system.log()
         copy = model_of(log, self.system)
-        first, last = archive.marks[0].time - 20, self.system.clock.now + 20
+        first, last = archive.marks.first.time - 20, self.system.clock.now + 20
         for time in range(first, last, max(1, (last - first) // self.checked_times)):
             want = {k: n for k, n in copy.cut(time).items() if k != model.CONTROL}
             live = cut(time, archive.marks, LiveTimes(log))
             assert {p.number: n for p, n in live.of(EVENTS).items()} == want
-            if time <= archive.marks[-1].time:
+            if time <= archive.marks.last.time:
                 offline = cut(time, archive.marks, archive)
                 assert {p.number: n for p, n in offline.of(EVENTS).items()} == want
 

@@ -346,7 +346,7 @@ def test_a_moment_resolves_to_its_position(world):
         assert position[partition] == sum(r.time <= moment for r in records[: index.end()[partition]])
     first, last = holdings.range.first, holdings.range.last
     assert first == min(records[0].time for records in world.log.records.values() if records)
-    assert last == index.marks[-1].time
+    assert last == index.marks.last.time
     assert cut(last, index.marks, index) == index.end()
 
 
