@@ -93,17 +93,67 @@ def test_an_idle_holder_renews_its_lease_before_it_ends(tables: Tables, history:
     assert lease.expires_at == LEASE_MICROS * 3 // 4 + LEASE_MICROS
 
 
-def test_a_dead_process_of_this_machine_is_not_waited_for() -> None:
-    child = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+def lease_of_a_child() -> tuple[Lease, subprocess.Popen[str]]:
+    """A lease that another process took, and that process, which waits for its input to end."""
+    words = "import sys; from projections.lease import holder_name; print(holder_name('x'), flush=True)"
+    child = subprocess.Popen(
+        [sys.executable, "-c", f"{words}; sys.stdin.read()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    machine, _, _ = holder_name("x").split("/")
-    dead = Lease(f"{machine}/{int(child.stdout)}/x", 10_000)
-    assert taken("projector", dead, "me", 0).holder == "me"
+    assert child.stdout is not None
+    return Lease(child.stdout.readline().strip(), 10_000), child
+
+
+@pytest.mark.parametrize("name", ["projector", "rebuild"])
+def test_a_dead_process_of_this_machine_is_not_waited_for(name: str) -> None:
+    held, child = lease_of_a_child()
+    with child:
+        with pytest.raises(Busy, match="holds the tables"):
+            taken(name, held, "me", 0)
+        child.kill()
+    assert taken(name, held, "me", 0).holder == "me"
+
+
+def test_a_killed_process_that_nobody_waited_for_is_gone_too() -> None:
+    held, child = lease_of_a_child()
+    with child:
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it is over, and its number still taken
+        assert taken("projector", held, "me", 0).holder == "me"
+
+
+def test_a_number_used_again_is_another_process() -> None:
+    machine, number, started, nonce = holder_name("x").split("/")
     with pytest.raises(Busy):
-        taken("projector", Lease(f"{machine}/{os.getpid()}/x", 10_000), "me", 0)
+        taken("projector", Lease(f"{machine}/{number}/{started}/{nonce}", 10_000), "me", 0)
+    before = f"{machine}/{number}/{int(started) - 1}/{nonce}"
+    assert taken("projector", Lease(before, 10_000), "me", 0).holder == "me"
+
+
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_of_a_holder_elsewhere_nobody_can_say_that_it_is_gone(part: int) -> None:
+    """Another machine, another boot of one of this name, another container on it."""
+    held, child = lease_of_a_child()
+    with child:
+        child.kill()
+    machine, rest = held.holder.split("/", 1)
+    parts = machine.split(" ")
+    parts[part] = "elsewhere"
     with pytest.raises(Busy):
-        taken("projector", Lease(f"elsewhere/{int(child.stdout)}/x", 10_000), "me", 0)
+        taken("projector", Lease(f"{' '.join(parts)}/{rest}", 10_000), "me", 0)
+
+
+def test_where_the_system_does_not_say_when_a_process_started_its_number_has_to_do() -> None:
+    held, child = lease_of_a_child()
+    machine, number, _, nonce = held.holder.split("/")
+    silent = Lease(f"{machine}/{number}/?/{nonce}", 10_000)
+    with child:
+        with pytest.raises(Busy):
+            taken("projector", silent, "me", 0)
+        child.kill()
+    assert taken("projector", silent, "me", 0).holder == "me"
 
 
 def test_of_two_projectors_one_loses_and_changes_nothing(tables: Tables, history: History) -> None:
