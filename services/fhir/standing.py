@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 from events.clock import Clock, wall_micros
 from events.envelope import Epoch, EventId
-from events.errors import Busy, TablesUnavailable
 from events.log import EventLog
 from events.position import Position
 from events.rules import Effect, Head
-from projections.projector import project
 from projections.store import Tables
 from projections.tables import IDENTIFIERS, LOCATIONS, ORGANISATIONS, PATIENTS, PRACTITIONERS, RESOURCES
 from services.fhir.building.people import MEDICAL_RECORD
 from services.fhir.items import Held, Key
 from services.fhir.mapping.registration import NIK_SYSTEM
 from services.fhir.references import Directory
+from services.projecting import PATIENT, Patience, follow_to
 
-WAIT_SECONDS = 60.0
-"""How long an import waits for another projector to bring the tables up."""
-LOOK_SECONDS = 0.02
 PATIENT_NUMBERS = {NIK_SYSTEM: "nik", MEDICAL_RECORD: "medical_record_number"}
 """Identifier system -> the column of the patients' own that holds its numbers."""
 
@@ -37,12 +32,9 @@ class TablesStanding:
         tables: Tables,
         *,
         clock: Clock = wall_micros,
-        wait_seconds: float = WAIT_SECONDS,
-        monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        patience: Patience = PATIENT,
     ) -> None:
-        self._log, self._tables, self._clock = log, tables, clock
-        self._wait_seconds, self._monotonic, self._sleep = wait_seconds, monotonic, sleep
+        self._log, self._tables, self._clock, self._patience = log, tables, clock, patience
         table = next(t for t in tables.definition.tables if t.name == "resources")
         names = [column.name for column in table.columns]
         self._digest, self._event, self._kind = (
@@ -50,21 +42,7 @@ class TablesStanding:
         )
 
     def catch_up(self, end: Position) -> None:
-        deadline = self._monotonic() + self._wait_seconds
-        while True:
-            try:
-                project(self._log, self._tables, clock=self._clock)
-            except Busy:
-                if self._tables.position().covers(end):
-                    return
-                if self._monotonic() > deadline:
-                    raise TablesUnavailable(
-                        f"the tables stand at {self._tables.position()}, the log at {end}",
-                        "another projector holds them and does not get on: look at it",
-                    ) from None
-                self._sleep(LOOK_SECONDS)
-            else:
-                return
+        follow_to(end, self._log, self._tables, clock=self._clock, patience=self._patience)
 
     def epoch(self) -> Epoch | None:
         return Effect(self._tables.control(), self._tables.position()).newest

@@ -16,7 +16,7 @@ import pytest
 
 from events.codec import encode_event
 from events.envelope import Event, derive_id
-from events.errors import TablesUnavailable
+from events.errors import Busy
 from events.log import Entry
 from events.position import EVENTS
 from events.rules import Verdict
@@ -29,6 +29,7 @@ from services.fhir.exact_json import parse, write
 from services.fhir.exporting import export_fhir
 from services.fhir.references import patient_stream
 from services.fhir.standing import TablesStanding, directory_of
+from services.projecting import Patience
 from tests.fhir_import_child import CLINIC, import_into
 from tests.fhir_resources import RESOURCES
 from tests.fhir_standing import ACTOR, rewind
@@ -290,8 +291,8 @@ def test_an_import_waits_for_another_projector_and_not_for_ever(small: Path, tmp
         waits.append(seconds)
         moment[0] += seconds
 
-    standing = TablesStanding(log, mine, wait_seconds=1.0, monotonic=lambda: moment[0], sleep=sleep)
-    with pytest.raises(TablesUnavailable, match="the tables stand"):
+    standing = TablesStanding(log, mine, patience=Patience(1.0, lambda: moment[0], sleep))
+    with pytest.raises(Busy, match=r"do not reach the log's end: another projector .* holds the tables"):
         standing.catch_up(log.end())
     assert 1.0 <= sum(waits) <= 1.1
     other.release_lease()
