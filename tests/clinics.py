@@ -2,62 +2,41 @@
 
 from __future__ import annotations
 
-import io
 import json
 import lzma
 import os
 import subprocess
-import sys
-import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cache, partial
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from unittest import mock
 
 import psycopg
 
 from events.client import Client, Draft
-from events.clock import wall_micros, wall_millis
+from events.clock import wall_micros
 from events.heads import LogHeads
 from events.kafka_log.address import parse_address
 from events.kafka_log.topics import Topics
 from events.payloads.care import EnteredInError
 from events.rules import Head
 from projections.record_tables import OBSERVATIONS
-from services.cli import main as cli
 from services.home import Home
 from services.projecting import catch_up
+from tests.command_line import SAMPLE, Ran, rekam, start
 from tests.servers import S3Bucket
 
-SAMPLE = Path(__file__).resolve().parents[1] / "deploy" / "samples" / "clinic-sample.ndjson.xz"
 ACTOR = {"id": "script", "role": "operator", "system": "test"}
-CHILD_SECONDS = 120
-
-
-class Told(NamedTuple):
-    """What a command answered."""
-
-    code: int
-    out: str
-    err: str
-
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-class Failed(AssertionError):
-    """A command that should have worked did not."""
 
 
 @dataclass
 class Clinic:
-    """`environment` is what the clinic's commands get beside the session's."""
+    """`environment` is what the clinic's commands get beside their home: settings and credentials."""
 
     home: Path
     log: str = "sqlite:log.db"
@@ -76,42 +55,25 @@ class Clinic:
 
     # -- commands ----------------------------------------------------------------------------------------------
 
-    def run(self, *words: str) -> Told:
-        """A command, in this process."""
-        out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
-        environment = {**self.environment, "REKAM_HOME": str(self.home)}
-        with (
-            mock.patch.dict(os.environ, environment),
-            mock.patch.object(sys, "argv", ["rekam", *words]),
-            redirect_stdout(out),
-            redirect_stderr(err),
-        ):
-            try:
-                cli.main()
-                raise AssertionError("the command line always ends by exiting")
-            except SystemExit as ended:
-                code = int(ended.code or 0)
-        out.flush()
-        return Told(code, out.buffer.getvalue().decode(), err.getvalue())  # type: ignore[attr-defined]
+    def run(self, *words: str) -> Ran:
+        """A command, in this process, with as many workers as the machine has processors."""
+        return rekam(self.home, *words, code=None, **self._settings())
 
-    def do(self, *words: str) -> Told:
+    def do(self, *words: str) -> Ran:
         """A command that must work."""
-        told = self.run(*words)
-        if told.code:
-            raise Failed(f"rekam {' '.join(words)} ended with {told.code}:\n{told.out}\n{told.err}")
-        return told
+        return rekam(self.home, *words, **self._settings())
 
     @contextmanager
     def child(self, *words: str) -> Iterator[subprocess.Popen[str]]:
         """A command in a process of its own, which is gone in the end."""
-        command = [sys.executable, "-m", "services.cli.main", *words]
-        environment = {**os.environ, **self.environment, "REKAM_HOME": str(self.home)}
-        pipe = subprocess.PIPE
-        with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
+        with start(self.home, *words, **self._settings()) as process:
             try:
                 yield process
             finally:
                 process.kill()
+
+    def _settings(self) -> dict[str, str]:
+        return {"REKAM_RECOVERY__WORKERS": "0", **self.environment}
 
     def init(self, *words: str) -> Clinic:
         endpoint = ["--endpoint", self.bucket.endpoint] if self.bucket is not None else []
@@ -194,14 +156,6 @@ def kafka_url(servers: str, partitions: int = 1, **settings: object) -> Iterator
     url = f"kafka://{servers}/clinic-{uuid.uuid4().hex[:12]}.?partitions={partitions}{words}"
     yield url
     delete_topics(url)
-
-
-def moment() -> str:
-    """Now, and over: what is written later on is later."""
-    now = wall_millis()
-    while wall_millis() <= now + 1:
-        time.sleep(0.001)
-    return datetime.fromtimestamp(now / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 def sample(folder: Path, *sizes: int) -> list[Path]:

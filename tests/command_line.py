@@ -87,10 +87,10 @@ def start(home: Path, *arguments: object, **more: str) -> subprocess.Popen[str]:
     )
 
 
-def finish(process: subprocess.Popen[str], code: int | None = 0) -> Ran:
-    """Waits for the end and expects `code` and no traceback."""
+def finish(process: subprocess.Popen[str], code: int | None = 0, seconds: float = PATIENCE_SECONDS) -> Ran:
+    """Waits for the end and expects `code` (None: whatever comes) and no traceback."""
     try:
-        out, err = process.communicate(timeout=PATIENCE_SECONDS)
+        out, err = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()

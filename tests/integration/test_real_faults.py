@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -21,17 +20,20 @@ from events.kafka_log.address import parse_address
 from events.kafka_log.topics import Topics
 from events.log import MAX_VALUE_BYTES, Entry
 from events.position import EVENTS
-from tests.clinics import Clinic, Told, delete_topics, kafka_url, sample
+from tests.clinics import Clinic, delete_topics, kafka_url, sample
+from tests.command_line import Ran, finish
 from tests.servers import S3Bucket
 
 DEADLINE_SECONDS = 3
 """What the clinics here give a server to answer."""
 ALLOWANCE_SECONDS = 25
 """Beside it: for a machine that is busy with other tests."""
+END_SECONDS = 90
+"""What a command may take to end, whatever happened to its server."""
 MANY = 3_000
 
 
-def complaint(told: Told) -> str:
+def complaint(told: Ran) -> str:
     """The one line of an error with its hint; asserts that there is nothing else to it."""
     assert told.code in (1, 2), told
     lines = told.err.strip().splitlines()
@@ -39,11 +41,6 @@ def complaint(told: Told) -> str:
     (error,) = (line for line in lines if line.startswith("error: "))
     assert any(line.startswith("hint: ") for line in lines), told.err
     return error
-
-
-def ended(process: subprocess.Popen[str], seconds: float = 90) -> Told:
-    out, err = process.communicate(timeout=seconds)
-    return Told(process.returncode, out, err)
 
 
 def events_on(clinic: Clinic) -> int:
@@ -148,7 +145,7 @@ def test_a_broker_killed_under_import_and_shipping(
     with clinic.child("import", "fhir", str(many), "--json") as importer:
         assert wait_until(lambda: importer.poll() is not None or rows(clinic) > 0, 60)
         broker.kill()
-        told = ended(importer)
+        told = finish(importer, None, END_SECONDS)
     assert told.code == 1, "the broker was killed too late to matter"
     complaint(told)
     assert clinic.status()["status"] == "red"
@@ -202,7 +199,7 @@ def test_what_runs_all_day_waits_for_its_broker(own_server: Callable[[str], Serv
         until_it_works(clinic, "import", "fhir", str(rest))
         assert wait_until(lambda: shipped_events(clinic) == 400, 60)
         running.send_signal(signal.SIGTERM)
-        told = ended(running)
+        told = finish(running, None, END_SECONDS)
     assert told.code == 0, told.err
     whole(clinic, 400)
 
@@ -222,7 +219,7 @@ def test_a_database_killed_under_import_and_projecting(
     with clinic.child("import", "fhir", str(many)) as importer:
         assert wait_until(lambda: importer.poll() is not None or events_on(clinic) > 0, 60)
         database.kill()
-        told = ended(importer)
+        told = finish(importer, None, END_SECONDS)
     assert told.code == 1, "the database was killed too late to matter"
     complaint(told)
     database.start(bound=True)
@@ -234,7 +231,7 @@ def test_a_database_killed_under_import_and_projecting(
         with clinic.child("project", "--once") as projector:
             assert wait_until(lambda: projector.poll() is not None or cursor(clinic) > 0, 60)
             database.kill()
-            told = ended(projector)
+            told = finish(projector, None, END_SECONDS)
         database.start(bound=True)
         if told.code:
             break
@@ -279,7 +276,7 @@ def test_a_store_killed_under_shipping(
         store.kill()
         if patience_seconds > DEADLINE_SECONDS:
             store.start(bound=True)
-        told = ended(shipper)
+        told = finish(shipper, None, END_SECONDS)
     if patience_seconds > DEADLINE_SECONDS:
         assert told.code == 0, told.err
     else:
@@ -475,7 +472,7 @@ def test_two_shippers_at_once_make_one_archive(s3_bucket: S3Bucket, tmp_path: Pa
         clinic.take(file)
         command = ("replicate", "--once", "--json")
         with clinic.child(*command) as one, clinic.child(*command) as other:
-            told: list[Any] = [ended(one), ended(other)]
+            told: list[Any] = [finish(one, None, END_SECONDS), finish(other, None, END_SECONDS)]
         assert any(t.code == 0 for t in told)
         for t in told:
             if t.code:

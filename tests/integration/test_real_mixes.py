@@ -9,7 +9,8 @@ from shutil import rmtree
 
 import pytest
 
-from tests.clinics import Clinic, kafka_url, moment, sample
+from tests.clinics import Clinic, kafka_url, sample
+from tests.command_line import moment
 from tests.servers import S3Bucket
 
 LOGS = {"sqlite-log": (), "kafka": (pytest.mark.kafka,), "kafka-3": (pytest.mark.kafka,)}

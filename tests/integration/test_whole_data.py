@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.clinics import Clinic, moment
+from tests.clinics import Clinic
+from tests.command_line import moment
 
 README = {
     "AllergyIntolerance": 110,
