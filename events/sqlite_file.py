@@ -129,7 +129,7 @@ def read_shape(connection: sqlite3.Connection, path: Path) -> Shape:
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Keeps makers and restorers of logs in one folder apart; let go of when the process dies."""
+    """Keeps those apart who put a file in place in one folder; let go of when the process dies."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

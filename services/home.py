@@ -16,11 +16,12 @@ from events.clock import Clock, wall_millis
 from events.envelope import derive_id
 from events.errors import ArchiveDiverged, BadConfiguration, BadInput, Corrupt, Refused, Unavailable
 from events.log import EventLog, LogReader, LogRestorer
+from events.sqlite_file import folder_lock
 from projections.store import Tables, open_tables
 from replicator.archive import Archive, ArchiveIndex, open_archive
 from replicator.encryption import Identity, new_identity
 from replicator.keys import SEED_BYTES, load_signing_key, write_key_file
-from replicator.note import Signer, Verifier, open_note
+from replicator.note import Signer, Verifier, open_note, parse_head
 from replicator.shipper import Shipper
 from replicator.stores import ObjectStore
 from services import owner as owners
@@ -130,26 +131,31 @@ class Home:
         if not note:
             return None
         try:
-            open_note(note, [self.verifier()], str(path))
+            self._leaves(note)
         except (Corrupt, BadInput) as error:
             hint = "take it from a copy; once it is deleted, an archive rolled back up to now does not show"
             raise Corrupt(error.message, hint) from None
         return note
 
     def remember(self, note: bytes) -> None:
-        """Keeps a newer note in place of the one seen before."""
+        """Keeps a newer note in place of the one seen before; an older one, of a slower process, is passed over."""
         path = self.keys / SEEN
-        fresh = path.with_suffix(f".{secrets.token_hex(4)}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_bytes(note)
-            fresh.replace(path)
+            with folder_lock(path.parent):
+                seen = self.seen()
+                if seen is None or self._leaves(note) > self._leaves(seen):
+                    _put_in_place(path, note)
         except OSError as error:
-            fresh.unlink(missing_ok=True)
             raise Unavailable(
                 f"{path} cannot be written: {error.strerror}",
                 "the checkpoint is in the archive; make room or rights here, then do it again",
             ) from None
+
+    def _leaves(self, note: bytes) -> int:
+        """How many leaves a note signs: it grows with every checkpoint. Raises Corrupt, BadInput."""
+        where = str(self.keys / SEEN)
+        return parse_head(open_note(note, [self.verifier()], where), where).size
 
     def verifier(self) -> Verifier:
         """The trust anchor. Raises BadConfiguration."""
@@ -158,6 +164,17 @@ class Home:
                 f"{self.path / FILE_NAME}: keys.verification_key is empty", "copy it from the printed sheet"
             )
         return Verifier.parse(self.settings.keys.verification_key)
+
+
+def _put_in_place(path: Path, data: bytes) -> None:
+    """The file is there whole or as it was. Raises OSError."""
+    fresh = path.with_suffix(f".{secrets.token_hex(4)}")
+    try:
+        fresh.write_bytes(data)
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
 
 
 def _open_archive_at(path: Path) -> ArchiveIndex:

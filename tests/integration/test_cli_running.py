@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -151,6 +152,35 @@ def test_two_shippers_at_once_lose_nothing_and_double_nothing(clinic: Path) -> N
 def _odd(home: Path) -> int:
     """Simulated events that have no effect on purpose, of two writers on one patient."""
     return sum(n for verdict, n in status(home)["verdicts"].items() if verdict != "applied")
+
+
+def test_the_note_that_was_seen_only_goes_forward(clinic: Path) -> None:
+    """Whoever ships slower tells of an older checkpoint later."""
+    place = Home.open(clinic)
+    notes = []
+    for _ in range(3):
+        rekam(clinic, "replicate", "--once")
+        notes.append(place.seen() or b"")
+    assert len(set(notes)) == 3
+    lose(clinic, "keys/seen/newest.note")
+    for note in (notes[1], notes[0], notes[1]):
+        place.remember(note)
+        assert place.seen() == notes[1]
+    place.remember(notes[2])
+    assert place.seen() == notes[2]
+    assert [path.name for path in (clinic / "keys" / "seen").iterdir()] == ["newest.note"]
+
+
+def test_of_many_who_remember_at_once_the_newest_note_stays(clinic: Path) -> None:
+    place = Home.open(clinic)
+    notes = []
+    for _ in range(8):
+        rekam(clinic, "replicate", "--once")
+        notes.append(place.seen() or b"")
+    lose(clinic, "keys/seen/newest.note")
+    with ThreadPoolExecutor(len(notes)) as pool:
+        list(pool.map(place.remember, reversed(notes)))
+    assert place.seen() == notes[-1]
 
 
 def test_shippers_once_side_by_side(clinic: Path) -> None:
