@@ -38,6 +38,7 @@ from services.settings import FILE_NAME, ArchiveSettings, Settings, checked_sett
 
 SIGNING_KEY = "signing.key"
 SEEN = Path("seen") / "newest.note"
+BEGUN = "recovery.json"
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,22 @@ class Home:
     def shipper(self, log: EventLog) -> Shipper:
         size = self.settings.replicator.segment_bytes
         return Shipper(log, self.writer(), segment_bytes=size, seen=self.seen() or b"", clock=self.clock)
+
+    def begun(self) -> bytes | None:
+        try:
+            return (self.path / BEGUN).read_bytes()
+        except OSError:
+            return None  # a recovery needs no note: it only tells more by it
+
+    def keep_begun(self, note: bytes | None) -> None:
+        path = self.path / BEGUN
+        try:
+            if note is None:
+                path.unlink(missing_ok=True)
+            else:
+                _put_in_place(path, note)
+        except OSError as error:
+            raise Unavailable(f"{path} cannot be written: {error.strerror}", "check who owns it") from None
 
     def log_opener(self) -> Callable[[], LogReader]:
         return partial(open_log, self.settings.log.url, self.path)

@@ -61,6 +61,14 @@ class System(Protocol):
         """Keeps the newest checkpoint's note outside the archive."""
         ...
 
+    def begun(self) -> bytes | None:
+        """The note of a recovery that has begun and not ended; None where there is none."""
+        ...
+
+    def keep_begun(self, note: bytes | None) -> None:
+        """Keeps that note outside log, tables and archive; None takes it away. Raises Unavailable."""
+        ...
+
     def log_opener(self) -> Callable[[], LogReader]:
         """Opens the log for reading; can be handed to another process."""
         ...

@@ -89,6 +89,7 @@ class TestSystem:
 
     def __post_init__(self) -> None:
         self.seen: bytes | None = None
+        self.note: bytes | None = None
         text, recipient = new_identity()
         self.identity = Identity(text)
         self.signer = Signer(f"rekam/{CLINIC}", bytes(range(32)))
@@ -128,6 +129,12 @@ class TestSystem:
 
     def remember(self, note: bytes) -> None:
         self.seen = note
+
+    def begun(self) -> bytes | None:
+        return self.note
+
+    def keep_begun(self, note: bytes | None) -> None:
+        self.note = note
 
     def writer(self) -> Archive:
         return Archive.open(self.store, self.signer)

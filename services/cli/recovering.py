@@ -140,17 +140,17 @@ def report_json(place: Home, plan: RecoveryPlan, report: Report) -> dict[str, An
         "steps": report.steps,
         "rto_seconds": report.rto_seconds,
         "rpo_seconds": report.rpo_seconds,
-        "rpo": rpo_words(place, plan, report),
+        "rpo": rpo_words(place, report),
     }
 
 
-def rpo_words(place: Home, plan: RecoveryPlan, report: Report) -> str:
+def rpo_words(place: Home, report: Report) -> str:
     """How much time of work is not in effect any more, and what became of it, in plain words."""
     if report.rpo_seconds is None:
         return "none: nothing was lost and nothing was set aside"
     parts = [show_span(report.rpo_seconds)]
-    if plan.rewind and plan.target.time is not None:
-        parts.append(f"the record is as of {show_millis(plan.target.time, place.zone)}")
+    if report.back_to is not None:
+        parts.append(f"the record is as of {show_millis(report.back_to, place.zone)}")
         parts.append(f"{report.set_aside_records:,} later records are set aside, and kept")
     if report.lost_after is not None:
         until = show_millis(report.lost_after, place.zone)

@@ -4,13 +4,13 @@
 * the rewind is one record, appended once: run again, the plan finds the history already there. It names the epoch
   that the plan was made in, so of two recoveries at once, or of one that waited for its operator, the later fails;
 * tables are rebuilt beside the old ones and swapped in whole, or follow the log in transactions;
-* the checkpoint that covers the rewind is the end: only then has the recovery happened.
+* the checkpoint that covers the rewind is the end: only then has the recovery happened;
+* what it took away is noted beside, so that the report of a recovery taken up tells of the whole (taking_up.py).
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -31,6 +31,7 @@ from replicator.planning import Holdings, RecoveryPlan, Target, beyond, plan_rec
 from replicator.snapshot import open_snapshot
 from services.projecting import catch_up, finish_journal
 from services.recovery.looking import View, find_log, look
+from services.recovery.taking_up import Attempt, Tell
 from services.recovery.verifying import verify
 from services.replicating import ship
 from services.system import System
@@ -58,6 +59,8 @@ class Report:
     finished: int = 0
     restored_records: int = 0
     epoch: Epoch | None = None
+    back_to: int | None = None
+    """The moment (milliseconds UTC) that a rewind went back to."""
     set_aside_records: int = 0
     """Records of events beyond the recovery point up to where the data ended once the rewind stood."""
     checkpoint: int = 0
@@ -74,15 +77,8 @@ class Report:
     @property
     def rpo_seconds(self) -> float | None:
         """From the moment to which records are there again to the start of the recovery; None: nothing went back."""
-        plan = self.plan
-        if plan is not None and plan.rewind and plan.target.time is not None:
-            return max(0, self.started - plan.target.time) / MILLIS
-        if self.lost_after is not None:
-            return max(0, self.started - self.lost_after) / MILLIS
-        return None
-
-
-Tell = Callable[[str], object]
+        then = self.back_to if self.back_to is not None else self.lost_after
+        return None if then is None else max(0, self.started - then) / MILLIS
 
 
 def prepare(system: System, request: Request, tell: Tell, *, ship_first: bool) -> tuple[View, RecoveryPlan]:
@@ -127,11 +123,13 @@ def act(system: System, request: Request, view: View, plan: RecoveryPlan, report
     """Carries `plan` out and fills `report`. Raises whatever stopped it; the same command takes it up again."""
     clock = _Stopwatch(system, report)
     report.plan = plan
+    attempt = Attempt(system, report.started, view.newest, tell)
     log, after = view.log, view.newest
     if plan.restore_log is not None:
         tell(f"Restoring the log: {plan.restore_log.records():,} records.")
-        report.restored_records = restore_log(system, view, plan.restore_log, request)
-        report.lost_after = view.holdings.marks.last.time
+        generation = new_epoch()
+        attempt.loses(view.holdings.marks.last.time, generation)
+        report.restored_records = restore_log(system, view, plan.restore_log, request, generation)
         log = system.log()
         after = view.effect_now(log).newest
         clock.step("log")
@@ -143,10 +141,10 @@ def act(system: System, request: Request, view: View, plan: RecoveryPlan, report
             tell(
                 f"Appending the rewind; it sets {plan.set_aside_records:,} records aside, which stay as evidence."
             )
-            report.epoch = append_rewind(
-                system, log, view, Rewind(new_epoch(), after, plan.position), request
-            )
-            report.set_aside_records = beyond(plan.position, log.end())
+            rewind = Rewind(new_epoch(), after, plan.position)
+            attempt.goes_back(plan.target.time, rewind.epoch, plan.set_aside_records)
+            report.epoch = append_rewind(system, log, view, rewind, request)
+            attempt.goes_back(plan.target.time, rewind.epoch, beyond(plan.position, log.end()))
             clock.step("rewind")
         bring_tables(system, log, view, plan, request.workers, tell)
         clock.step("tables")
@@ -158,6 +156,7 @@ def act(system: System, request: Request, view: View, plan: RecoveryPlan, report
         except TablesDamaged:  # where the plan did not need to look
             make_tables_anew(system, log, request.workers, tell)
             report.verified = finish(system, log, request.workers, clock)
+        attempt.ended(report, view.effect_now(log))
     report.finished = system.clock()
 
 
@@ -181,8 +180,11 @@ def finish(system: System, log: EventLog, workers: int, clock: _Stopwatch) -> di
     return verified
 
 
-def restore_log(system: System, view: View, held: Position, request: Request) -> int:
-    """The log as archived up to `held`, and behind it the rewind that begins the new generation."""
+def restore_log(system: System, view: View, held: Position, request: Request, epoch: Epoch) -> int:
+    """The log as archived up to `held`, and behind it the rewind that begins the new generation in `epoch`.
+
+    Where an earlier try was stopped after that rewind, it is that one's, with that one's epoch.
+    """
     counts: dict[str, int] = {}
     for partition in held:
         counts[partition.topic] = counts.get(partition.topic, 0) + 1
@@ -194,14 +196,14 @@ def restore_log(system: System, view: View, held: Position, request: Request) ->
                 restorer.write(partition, batch)
                 restored += len(batch)
         if stands.control <= held.control:
-            restorer.write(CONTROL_PARTITION, [_generation(system, view, held, request)])
+            restorer.write(CONTROL_PARTITION, [_generation(system, view, held, request, epoch)])
         restorer.finish()
     return restored
 
 
-def _generation(system: System, view: View, held: Position, request: Request) -> Record:
+def _generation(system: System, view: View, held: Position, request: Request, epoch: Epoch) -> Record:
     after = Effect(view.situation.control, held).newest
-    value = _rewound(system, request, Rewind(new_epoch(), after, held), "generation")
+    value = _rewound(system, request, Rewind(epoch, after, held), "generation")
     time = max(system.clock(), view.holdings.marks.last.time)
     return Record(held.control, time, TimeType.APPEND, None, (), value)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from events.errors import Busy, Refused
+from events.errors import Busy, Refused, Unavailable
 from events.rules import Rewind
 from projections.projector import project
 from services.recovery import acting
@@ -61,6 +61,90 @@ def test_killed_between_two_steps_any_next_recovery_works(
         clinic.system.lose_tables()
     time, taken = early if then == "an earlier one" else middle
     clinic.recover(time)
+    assert clinic.digest() == taken
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["log stands", "log lost"])
+@pytest.mark.parametrize("step", [*STEPS, "finish"])
+def test_a_recovery_taken_up_tells_what_the_whole_of_it_lost(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, step: str, lost: bool
+) -> None:
+    clinic.tell(6)
+    time, _ = clinic.moment()
+    clinic.tell(7)
+    shipped, _ = clinic.moment()
+    clinic.tell(3)
+    if lost:
+        clinic.system.lose_log()
+    clinic.system.lose_tables()
+    began = clinic.now = clinic.now + 1_000
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        die_at(patched, step)
+        clinic.recover(time)
+    clinic.now += 60_000
+    report = clinic.recover(time)
+    late = clinic.now if step == "ship" and not lost else began  # killed before it had begun to act
+    assert (report.started, report.rpo_seconds) == (late, (late - time) / 1000)
+    assert report.set_aside_records == (7 if lost else 10)
+    assert report.lost_after is None if not lost else shipped <= report.lost_after < began
+    assert clinic.system.begun() is None
+    again = clinic.recover(time)
+    assert (again.rpo_seconds, again.set_aside_records) == (None, 0)
+
+
+@pytest.mark.parametrize("then", ["restored", "gone back"])
+def test_a_recovery_after_one_that_was_left_half_done_tells_what_both_took(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    clinic.tell(6)
+    early, _ = clinic.moment()
+    clinic.tell(7)
+    late, _ = clinic.moment()
+    clinic.system.lose_log()
+    began = clinic.now
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        die_at(patched, "append_rewind" if then == "restored" else "bring_tables")
+        clinic.recover(early)
+    clinic.now += 60_000
+    report = clinic.recover(None)
+    assert report.lost_after is not None and report.started == began
+    assert report.back_to == (None if then == "restored" else early)
+    report = clinic.recover(late)
+    assert report.back_to == (None if then == "restored" else late)
+    assert report.lost_after is None, "it was told"
+
+
+def test_a_stale_note_says_nothing(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another machine's recovery came in between, or it is no note at all."""
+    clinic.tell(6)
+    early, _ = clinic.moment()
+    clinic.tell(7)
+    late, _ = clinic.moment()
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        die_at(patched, "bring_tables")
+        clinic.recover(early)
+    stale = clinic.system.begun()
+    assert stale is not None
+    clinic.recover(late)
+    for note in (stale, stale[:-9], b"[]", b"{}", b"\xff"):
+        clinic.system.keep_begun(note)
+        report = clinic.recover(None)
+        assert (report.rpo_seconds, report.set_aside_records) == (None, 0)
+        assert clinic.system.begun() is None
+
+
+def test_a_note_that_cannot_be_kept_stops_no_recovery(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clinic.tell(6)
+    time, taken = clinic.moment()
+    clinic.tell(7)
+
+    def full(note: bytes | None) -> None:
+        raise Unavailable("no room")
+
+    monkeypatch.setattr(clinic.system, "keep_begun", full)
+    assert clinic.recover(time).set_aside_records == 7
     assert clinic.digest() == taken
 
 
