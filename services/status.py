@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from events.control import read_rewinds
 from events.errors import LogMissing, LogRecreated, LostData, Refused, Unavailable
 from events.log import EventLog
-from events.position import Position
+from events.position import Partition, Position
 from events.rules import Effect, Verdict
 from projections.continuity import refuse_diverged
 from projections.database import MADE_ANEW
@@ -23,6 +23,7 @@ from projections.store import Tables
 from replicator.archive import ArchiveIndex
 from replicator.continuity import check_continuity
 from services.moments import show_millis, show_span
+from services.skew import ALERT_SECONDS, measure
 from services.system import System
 
 MILLIS = 1000
@@ -51,6 +52,13 @@ class Status:
     unshipped_records: int | None = None
     unshipped_seconds: float | None = None
     """The age of the oldest record that the archive does not hold."""
+    skew: dict[Partition, float] = field(default_factory=dict)
+    """partition -> seconds that the clock of its log times is seen to be ahead (below 0: behind)."""
+
+    @property
+    def skew_seconds(self) -> float | None:
+        """How far apart the log's clocks are seen to be: what a moment cannot be finer than."""
+        return max(map(abs, self.skew.values()), default=None)
 
     @property
     def colour(self) -> Colour:
@@ -75,6 +83,8 @@ class Status:
             "complete_through": self.complete_through,
             "unshipped_records": self.unshipped_records,
             "unshipped_seconds": self.unshipped_seconds,
+            "skew_seconds": self.skew_seconds,
+            "skew": {str(partition): seconds for partition, seconds in self.skew.items()},
         }
 
     def in_words(self, zone: ZoneInfo) -> list[str]:
@@ -94,6 +104,8 @@ class Status:
         if self.unshipped_records:
             age = show_span(self.unshipped_seconds or 0)
             lines.append(f"Not shipped yet: {self.unshipped_records:,} records, the oldest {age} old.")
+        if self.skew_seconds is not None:
+            lines.append(f"Clocks: the log's are {show_span(self.skew_seconds)} apart, as far as is seen.")
         lines.extend(f"{colour.value}: {text}" for colour, text in self.findings)
         return lines
 
@@ -108,6 +120,7 @@ def status_of(system: System) -> Status:
         if log is not None:
             _continuity(status, log, archive)
             _unshipped(status, log, archive)
+            _skew(status, log, archive)
     finally:
         if log is not None:
             log.close()
@@ -224,3 +237,15 @@ def _unshipped(status: Status, log: EventLog, archive: ArchiveIndex | None) -> N
             oldest = record.time if oldest is None else min(oldest, record.time)
     if oldest is not None:
         status.unshipped_seconds = max(0, status.now - oldest) / MILLIS
+
+
+def _skew(status: Status, log: EventLog, archive: ArchiveIndex | None) -> None:
+    if status.log_end is None:
+        return
+    mark = archive.marks.last if archive is not None and len(archive.marks) else None
+    status.skew = measure(log, status.log_end, mark, status.now)
+    if status.skew_seconds is not None and status.skew_seconds >= ALERT_SECONDS:
+        worst, seconds = max(status.skew.items(), key=lambda of_one: abs(of_one[1]))
+        side = "ahead" if seconds > 0 else "behind"
+        text = f"the log's clocks are apart: {worst}'s is {show_span(abs(seconds))} {side}"
+        status.findings.append((Colour.YELLOW, f"{text}; a moment is no finer than that: set the clocks"))
