@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from events.codec import Control, as_rewind, decode_control, peek_epoch
 from events.envelope import Epoch
@@ -26,13 +27,30 @@ def read_rewinds(reader: LogReader, stop: int, start: int = 0) -> list[tuple[int
     return [(offset, rewind) for offset, rewind in found if rewind is not None]
 
 
+class Known(NamedTuple):
+    """The rewinds of a log's control prefix, from whoever has read it already: control itself is mostly heartbeats."""
+
+    rewinds: Sequence[tuple[int, Rewind]] = ()
+    """(offset, rewind) of every one before `stop`, in effect or not, in order."""
+    stop: int = 0
+
+
+NOTHING_KNOWN = Known()
+
+
+def rewinds_upto(reader: LogReader, stop: int, known: Known = NOTHING_KNOWN) -> list[tuple[int, Rewind]]:
+    """As read_rewinds from the first record on, but only what is not `known` is read."""
+    before = [(offset, rewind) for offset, rewind in known.rewinds if offset < stop]
+    return before + read_rewinds(reader, stop, min(stop, known.stop))
+
+
 class LiveTimes:
     """A time index (effective.TimeIndex) over a log that stands, up to where it ended when this was made."""
 
-    def __init__(self, log: EventLog) -> None:
+    def __init__(self, log: EventLog, known: Known = NOTHING_KNOWN) -> None:
         self._log = log
         self._end = log.end()
-        self.control = read_rewinds(log, self._end.control)
+        self.control = rewinds_upto(log, self._end.control, known)
 
     def end(self) -> Position:
         return self._end

@@ -7,9 +7,10 @@ histories (law 5). Asked once by whoever opened the tables; one record of each p
 
 from __future__ import annotations
 
+from events.control import NOTHING_KNOWN, Known
 from events.errors import LogGap, LogRecreated
 from events.log import LogReader, Record
-from events.position import CONTROL, Partition, Position
+from events.position import CONTROL, CONTROL_PARTITION, Partition, Position
 from projections.judging import logged_at
 from projections.store import Tables
 from projections.system_tables import CONTROL as CONTROL_TABLE
@@ -34,6 +35,19 @@ def refuse_diverged(log: LogReader, tables: Tables, position: Position) -> None:
                 f"{partition}: the log's record at offset {stop - 1} is not the one that the tables were made from",
                 "the log lost its end and was written to again: 'rekam recover --to latest' makes the tables anew",
             )
+
+
+def known_rewinds(log: LogReader, tables: Tables) -> Known:
+    """The rewinds that the tables have read, up to their cursor; nothing where they do not stand in this very log."""
+    with tables.reading():
+        identity, position = tables.identity(), tables.position()
+        if dict(log.identity()) != identity or not log.end().covers(position):
+            return NOTHING_KNOWN
+        try:
+            refuse_diverged(log, tables, Position({CONTROL_PARTITION: position.control}))
+        except LogRecreated:
+            return NOTHING_KNOWN
+        return Known(tables.control(), position.control)
 
 
 def _holds(tables: Tables, partition: Partition, record: Record) -> bool:

@@ -11,12 +11,12 @@ from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from events.control import read_rewinds
+from events.control import NOTHING_KNOWN, Known, rewinds_upto
 from events.errors import LogMissing, LogRecreated, LostData, Refused, Unavailable
 from events.log import EventLog
 from events.position import Partition, Position
 from events.rules import Effect, Verdict
-from projections.continuity import refuse_diverged
+from projections.continuity import known_rewinds, refuse_diverged
 from projections.database import MADE_ANEW
 from projections.projector import refuse_other_log
 from projections.store import Tables
@@ -116,8 +116,9 @@ def status_of(system: System) -> Status:
     log = _log(system, status)
     archive = _archive(system, status)
     try:
-        _tables(system, status, log)
+        known = _tables(system, status, log)
         if log is not None:
+            _rewinds(status, log, known)
             _continuity(status, log, archive)
             _unshipped(status, log, archive)
             _skew(status, log, archive)
@@ -138,10 +139,14 @@ def _log(system: System, status: Status) -> EventLog | None:
     except (Unavailable, LostData, Refused) as error:
         status.findings.append((Colour.RED, str(error)))
         return None
-    end = log.end()
-    status.log_end = end
-    status.rewinds = len(Effect(read_rewinds(log, end.control), end).links) - 1
+    status.log_end = log.end()
     return log
+
+
+def _rewinds(status: Status, log: EventLog, known: Known) -> None:
+    end = status.log_end
+    if end is not None:
+        status.rewinds = len(Effect(rewinds_upto(log, end.control, known), end).links) - 1
 
 
 def _archive(system: System, status: Status) -> ArchiveIndex | None:
@@ -164,16 +169,19 @@ def _archive(system: System, status: Status) -> ArchiveIndex | None:
     return archive
 
 
-def _tables(system: System, status: Status, log: EventLog | None) -> None:
+def _tables(system: System, status: Status, log: EventLog | None) -> Known:
+    """How the tables stand, and what they know of control."""
     try:
         tables = system.tables()
     except (Unavailable, LostData, Refused) as error:
         status.findings.append((Colour.RED, f"tables: {error}"))
-        return
+        return NOTHING_KNOWN
     with closing(tables):
         _look_into(tables, status)
-        if log is not None and status.log_end is not None:
-            _same_log(tables, status, log)
+        if log is None:
+            return NOTHING_KNOWN
+        _same_log(tables, status, log)
+        return known_rewinds(log, tables)
 
 
 def _look_into(tables: Tables, status: Status) -> None:

@@ -12,6 +12,7 @@ import typer
 from events.clock import wall_micros
 from events.envelope import stream_name
 from events.errors import BadInput
+from projections.continuity import known_rewinds
 from services.cli.options import HomeOption, JsonOption, open_home
 from services.cli.output import print_json, progress, say, show, show_table
 from services.fhir.exporting import export_fhir
@@ -111,11 +112,13 @@ def simulate(
     place = open_home(home)
     with closing(place.log()) as log, closing(place.tables()) as tables, progress("simulating") as advance:
         catch_up_whole(place.log_opener(), log, tables)
+        known = known_rewinds(log, tables)
         written = write_simulation(
             log,
-            traffic(patients, events, seed, epoch=newest_epoch(log)),
+            traffic(patients, events, seed, epoch=newest_epoch(log, known)),
             tables.heads,
             seed,
+            known=known,
             progress=lambda done: advance(done, events),
         )
         catch_up(log, tables)

@@ -10,6 +10,7 @@ import typer
 
 from events.errors import LogMissing, Unavailable
 from events.log import EventLog
+from projections.continuity import known_rewinds
 from projections.digest import digest as digest_of
 from projections.digest import digest_at
 from projections.store import Tables
@@ -42,7 +43,7 @@ def show_(
     place = open_home(home)
     with _reading(place) as (log, tables):
         stream = one_patient(tables, patient)
-        record = record_of(tables, stream, _moment(place, log, at))
+        record = record_of(tables, stream, _moment(place, log, tables, at))
     if as_json:
         print_json({"patient": stream, "at": at, "tables": _for_people(record, place, exact=True)})
         return
@@ -59,7 +60,7 @@ def history(
     place = open_home(home)
     with _reading(place) as (log, tables):
         stream = one_patient(tables, patient)
-        events = history_of(tables, stream, _moment(place, log, at))
+        events = history_of(tables, stream, _moment(place, log, tables, at))
     rows = [event_json(event, lambda micros: show_micros(micros, place.zone)) for event in events]
     if as_json:
         print_json({"patient": stream, "at": at, "events": rows})
@@ -72,7 +73,7 @@ def digest(home: HomeOption = None, at: AtOption = None, as_json: JsonOption = F
     """A SHA-256 of each table's content, now or as it stood: the same wherever and however it was made."""
     place = open_home(home)
     with _reading(place) as (log, tables):
-        moment = _moment(place, log, at)
+        moment = _moment(place, log, tables, at)
         if moment is None:
             found = digest_of(tables)
         else:
@@ -112,12 +113,12 @@ def _reading(place: Home) -> Iterator[tuple[EventLog | None, Tables]]:
             yield log, tables
 
 
-def _moment(place: Home, log: EventLog | None, at: str | None) -> Moment | None:
+def _moment(place: Home, log: EventLog | None, tables: Tables, at: str | None) -> Moment | None:
     if at is None:
         return None
     if log is None:
         raise LogMissing("a past moment needs the log", "bring it back with 'rekam recover --to latest'")
-    moment = resolve_for_reading(place, log, parse_moment(at, place.zone))
+    moment = resolve_for_reading(place, log, parse_moment(at, place.zone), known_rewinds(log, tables))
     if not moment.final:
         say("note: no checkpoint covers that moment yet, so late records may still change it")
     return moment

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from events.control import LiveTimes, read_rewinds
+from events.control import NOTHING_KNOWN, Known, LiveTimes, rewinds_upto
 from events.effective import TimeIndex
 from events.envelope import Epoch
 from events.errors import LogMissing, LogRecreated, TablesDamaged, TablesOutdated
 from events.log import EventLog
 from events.position import EVENTS, Position
 from events.rules import Effect, Rewind
-from projections.continuity import refuse_diverged
+from projections.continuity import known_rewinds, refuse_diverged
 from projections.store import Tables
 from replicator.archive import ArchiveIndex
 from replicator.planning import Holdings, Situation
@@ -40,8 +40,8 @@ class View:
 
     def effect_now(self, log: EventLog) -> Effect:
         """At the end of `log`, which holds what was found, as it is now."""
-        end, seen = log.end(), self.end.control
-        return Effect([*self.situation.control, *read_rewinds(log, end.control, seen)], end)
+        end = log.end()
+        return Effect(rewinds_upto(log, end.control, Known(self.situation.control, self.end.control)), end)
 
     def close(self) -> None:
         if self.log is not None:
@@ -65,12 +65,21 @@ def look(system: System, log: EventLog | None) -> View:
         end = archive.end()
         control = archive.control
     else:
-        live = LiveTimes(log)
+        live = LiveTimes(log, _known(system, log))
         times, end, control = live, live.end(), live.control
     tables = _tables_position(system, log, end)
     idle = _idle(times, holdings, control, end)
     situation = Situation(end if log is not None else None, control, tables, idle)
     return View(archive, log, times, holdings, situation, end)
+
+
+def _known(system: System, log: EventLog) -> Known:
+    """What the tables have read of control, where they can be asked: in the years of a clinic that is most of it."""
+    try:
+        with closing(system.tables()) as tables:
+            return known_rewinds(log, tables)
+    except (TablesDamaged, TablesOutdated):
+        return NOTHING_KNOWN
 
 
 def _tables_position(system: System, log: EventLog | None, end: Position) -> Position | None:

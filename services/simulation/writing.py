@@ -16,7 +16,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from events.codec import encode_event
-from events.control import read_rewinds
+from events.control import NOTHING_KNOWN, Known, rewinds_upto
 from events.envelope import Epoch, Event, derive_id, stream_name
 from events.errors import Refused, SetAside
 from events.log import Entry, EventLog
@@ -52,6 +52,7 @@ def write_simulation(
     seed: int,
     *,
     batch_events: int = BATCH_EVENTS,
+    known: Known = NOTHING_KNOWN,
     progress: Callable[[int], None] | None = None,
 ) -> Written:
     """Appends what of `events` (from `traffic.simulate`, with the same seed) the log does not hold yet.
@@ -77,7 +78,7 @@ def write_simulation(
         accessed += len(visits)
         if progress is not None:
             progress(seen)
-    epoch = newest_epoch(log)
+    epoch = newest_epoch(log, known)
     if written_in and written_in != {epoch}:
         raise SetAside(
             "a recovery went back to an earlier moment while the simulation was written",
@@ -87,10 +88,10 @@ def write_simulation(
     return Written(appended, accessed, seen - appended)
 
 
-def newest_epoch(log: EventLog) -> Epoch | None:
-    """The epoch that a writer writes in who has read the whole control topic."""
+def newest_epoch(log: EventLog, known: Known = NOTHING_KNOWN) -> Epoch | None:
+    """The epoch that a writer writes in who has read the whole control topic, or knows its beginning."""
     end = log.end()
-    return Effect(read_rewinds(log, end.control), end).newest
+    return Effect(rewinds_upto(log, end.control, known), end).newest
 
 
 def _batches(events: Iterable[Event], size: int) -> Iterator[list[Event]]:
