@@ -5,20 +5,30 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import tomlkit
 
 from events.clock import Clock, wall_millis
 from events.envelope import derive_id
-from events.errors import ArchiveDiverged, BadConfiguration, BadInput, Corrupt, Refused, Unavailable
+from events.errors import (
+    ArchiveDiverged,
+    BadConfiguration,
+    BadInput,
+    Corrupt,
+    Refused,
+    Unavailable,
+    WrongUsage,
+)
 from events.log import EventLog, LogReader, LogRestorer
 from events.sqlite_file import folder_lock
 from projections.store import Tables, open_tables
 from replicator.archive import Archive, ArchiveIndex, open_archive
+from replicator.config import read_config
 from replicator.encryption import Identity, new_identity
 from replicator.keys import SEED_BYTES, load_signing_key, write_key_file
 from replicator.note import Signer, Verifier, open_note, parse_head
@@ -34,10 +44,17 @@ from services.places import (
     refuse_unknown_places,
     tables_url,
 )
-from services.settings import FILE_NAME, ArchiveSettings, Settings, checked_settings, load_settings
+from services.settings import (
+    FILE_NAME,
+    FIRST_ARCHIVE,
+    ArchiveSettings,
+    Settings,
+    checked_settings,
+    load_settings,
+)
 
 SIGNING_KEY = "signing.key"
-SEEN = Path("seen") / "newest.note"
+SEEN = Path("seen")
 BEGUN = "recovery.json"
 
 
@@ -48,6 +65,8 @@ class Home:
     path: Path
     settings: Settings
     clock: Clock = wall_millis
+    archive_name: str = FIRST_ARCHIVE
+    """Of several archives, the one that everything here is about."""
 
     @classmethod
     def open(cls, path: Path) -> Home:
@@ -77,6 +96,23 @@ class Home:
 
     # -- the system's parts (services.system.System) ------------------------------------------------------------
 
+    def archives(self) -> list[Home]:
+        """This home with each of its archives, the first one first."""
+        return [replace(self, archive_name=name) for name in (FIRST_ARCHIVE, *self.settings.archives)]
+
+    def with_archive(self, name: str) -> Home:
+        """This home with that archive. Raises WrongUsage naming those that there are."""
+        named = [FIRST_ARCHIVE, *self.settings.archives]
+        if name not in named:
+            raise WrongUsage(f"rekam.toml names no archive {name!r}", f"it names: {', '.join(named)}")
+        return replace(self, archive_name=name)
+
+    @property
+    def archive_settings(self) -> ArchiveSettings:
+        if self.archive_name == FIRST_ARCHIVE:
+            return self.settings.archive
+        return self.settings.archives[self.archive_name]
+
     def log(self) -> EventLog:
         return open_log(self.settings.log.url, self.path)
 
@@ -90,7 +126,7 @@ class Home:
         discard_tables(self.settings.tables.url, self.path)
 
     def store(self) -> ObjectStore:
-        return object_store(self.settings.archive, self.path)
+        return object_store(self.archive_settings, self.path)
 
     def archive(self) -> ArchiveIndex:
         return open_archive(self.store(), self.identity(), self.seen(), [self.verifier()])
@@ -98,7 +134,7 @@ class Home:
     def writer(self) -> Archive:
         """Raises ArchiveDiverged where the archive would seal what is shipped to others than our settings name."""
         archive = Archive.open(self.store(), _signer(self.keys / SIGNING_KEY))
-        if set(archive.config.recipients) != set(self.settings.archive.recipients):
+        if set(archive.config.recipients) != set(self.archive_settings.recipients):
             raise ArchiveDiverged(
                 "archive.json names other recipients than rekam.toml does: nothing is shipped to them",
                 "compare both with the printed sheet: somebody changed one of them",
@@ -129,7 +165,7 @@ class Home:
         return partial(open_log, self.settings.log.url, self.path)
 
     def archive_opener(self) -> Callable[[], LogReader]:
-        return partial(_open_archive_at, self.path)
+        return partial(_open_archive_at, self.path, self.archive_name)
 
     # -- keys ---------------------------------------------------------------------------------------------------
 
@@ -138,9 +174,14 @@ class Home:
         path = self.keys / owners.FILE_NAME
         return _identity(path) if path.exists() else None
 
+    @property
+    def seen_path(self) -> Path:
+        name = "newest" if self.archive_name == FIRST_ARCHIVE else self.archive_name
+        return self.keys / SEEN / f"{name}.note"
+
     def seen(self) -> bytes | None:
         """The newest checkpoint's note that this home has seen: an archive that was rolled back shows by it."""
-        path = self.keys / SEEN
+        path = self.seen_path
         try:
             note = path.read_bytes() if path.exists() else b""
         except OSError as error:
@@ -156,7 +197,7 @@ class Home:
 
     def remember(self, note: bytes) -> None:
         """Keeps a newer note in place of the one seen before; an older one, of a slower process, is passed over."""
-        path = self.keys / SEEN
+        path = self.seen_path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with folder_lock(path.parent):
@@ -171,7 +212,7 @@ class Home:
 
     def _leaves(self, note: bytes) -> int:
         """How many leaves a note signs: it grows with every checkpoint. Raises Corrupt, BadInput."""
-        where = str(self.keys / SEEN)
+        where = str(self.seen_path)
         return parse_head(open_note(note, [self.verifier()], where), where).size
 
     def verifier(self) -> Verifier:
@@ -194,8 +235,8 @@ def _put_in_place(path: Path, data: bytes) -> None:
         raise
 
 
-def _open_archive_at(path: Path) -> ArchiveIndex:
-    return Home.open(path).archive()
+def _open_archive_at(path: Path, name: str) -> ArchiveIndex:
+    return Home.open(path).with_archive(name).archive()
 
 
 @dataclass(frozen=True)
@@ -312,15 +353,59 @@ def _settings(owner: Owner, wanted: Wanted, name: str | None = None) -> Settings
 
 
 def _make_archive(home: Home, owner: Owner) -> None:
-    clinic = home.settings.clinic
-    Archive.create(
-        object_store(home.settings.archive, home.path, create=True),
-        Signer.parse(owner.signing_key),
+    make_archive(home, Signer.parse(owner.signing_key))
+
+
+def make_archive(home: Home, signer: Signer) -> Archive:
+    """The archive that the settings name, in an empty place. Twice the same is once."""
+    clinic, place = home.settings.clinic, home.archive_settings
+    return Archive.create(
+        object_store(place, home.path, create=True),
+        signer,
         clinic_id=clinic.id,
         clinic_name=clinic.name,
-        archive_id=derive_id("archive", clinic.id, home.settings.archive.url).hex(),
-        recipients=[owner.recipient],
+        archive_id=archive_id(home.settings, place),
+        recipients=place.recipients,
     )
+
+
+def archive_id(settings: Settings, place: ArchiveSettings) -> str:
+    return derive_id("archive", settings.clinic.id, place.url).hex()
+
+
+def add_archive(home: Home, name: str, wanted: ArchiveSettings) -> Home:
+    """A further archive: made in an empty place, and written into rekam.toml. It begins with the log's beginning.
+
+    Twice is once. A copy of another archive is refused: shipped to by itself, it would be a second history with the
+    same name, which is what a forger's looks like.
+    """
+    if name in (FIRST_ARCHIVE, *home.settings.archives):
+        raise Refused(f"rekam.toml names an archive {name!r} already", "choose another name")
+    place = wanted.model_copy(update={"recipients": home.settings.archive.recipients})
+    values = home.settings.model_dump()
+    values["archives"][name] = place.model_dump()
+    added = replace(home, settings=checked_settings(values), archive_name=name)
+    signer = _signer(home.keys / SIGNING_KEY)
+    try:
+        found, _ = read_config(object_store(place, home.path, create=True))
+    except Refused:
+        make_archive(added, signer)
+    else:
+        if found.archive_id != archive_id(home.settings, place):
+            raise Refused(
+                f"an archive is at {place.url} already",
+                "name an empty place; a copy is kept up to date with 'rekam archive copy'",
+            )
+    document = tomlkit.parse((home.path / FILE_NAME).read_text(encoding="utf-8"))
+    archives = document.setdefault("archives", tomlkit.table(is_super_table=True))
+    archives.add(name, tomlkit.item(_kept(place.model_dump(exclude_none=True))))
+    _put_in_place(home.path / FILE_NAME, tomlkit.dumps(document).encode())
+    return added
+
+
+def _kept(values: dict[str, Any]) -> dict[str, Any]:
+    """What is written into rekam.toml: no credentials."""
+    return {key: value for key, value in values.items() if key not in ("access_key", "secret_key")}
 
 
 def _write_settings(path: Path, settings: Settings) -> None:
@@ -329,8 +414,5 @@ def _write_settings(path: Path, settings: Settings) -> None:
     document.add(tomlkit.comment("Rekam. Every setting is explained in docs/configuration.md."))
     values = settings.model_dump(exclude_none=True)
     for section in ("clinic", "log", "tables", "archive", "keys", "replicator"):
-        kept = {
-            key: value for key, value in values[section].items() if key not in ("access_key", "secret_key")
-        }
-        document.add(section, tomlkit.item(kept))
+        document.add(section, tomlkit.item(_kept(values[section])))
     (path / FILE_NAME).write_text(tomlkit.dumps(document), encoding="utf-8")

@@ -102,8 +102,8 @@ def replicate_once(system: System, *, snapshot: bool) -> Outcome:
 
 def keep_up(system: System, log: EventLog) -> list[Entry]:
     """What merging and joining made, where it is due: the next checkpoint must name it."""
-    index = system.archive()
-    return upkeep(log, system.writer(), index) if upkeep_due(index) else []
+    writer, index = system.writer(), system.archive()
+    return upkeep(log, writer, index) if upkeep_due(index) else []
 
 
 def replicate_forever(system: System, stop: threading.Event, tell: Tell) -> None:

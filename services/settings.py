@@ -72,6 +72,11 @@ class ArchiveSettings(Section):
     """age public keys that can open what is shipped; empty: stored in the clear."""
 
 
+ArchiveName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+FIRST_ARCHIVE = "archive"
+"""The name of the archive under [archive]; further ones have the names under [archives]."""
+
+
 class KeySettings(Section):
     folder: str = "keys"
     verification_key: str = ""
@@ -102,9 +107,18 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
     tables: TablesSettings = TablesSettings()
     archive: ArchiveSettings = ArchiveSettings()
+    archives: dict[ArchiveName, ArchiveSettings] = {}
+    """Further archives: each with its own progress, lag and failures."""
     keys: KeySettings = KeySettings()
     replicator: ReplicatorSettings = ReplicatorSettings()
     recovery: RecoverySettings = RecoverySettings()
+
+    @field_validator("archives")
+    @classmethod
+    def _named_once(cls, archives: dict[str, ArchiveSettings]) -> dict[str, ArchiveSettings]:
+        if FIRST_ARCHIVE in archives:
+            raise ValueError(f"the name {FIRST_ARCHIVE!r} is that of [archive]; choose another one")
+        return archives
 
 
 def load_settings(home: Path) -> Settings:

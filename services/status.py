@@ -5,9 +5,11 @@ Red is what loses or hides data if nobody acts; yellow is what a person should l
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -52,6 +54,8 @@ class Status:
     unshipped_records: int | None = None
     unshipped_seconds: float | None = None
     """The age of the oldest record that the archive does not hold."""
+    further: dict[str, Status] = field(default_factory=dict)
+    """Of each further archive, by name: what concerns that archive alone."""
     skew: dict[Partition, float] = field(default_factory=dict)
     """partition -> seconds that the clock of its log times is seen to be ahead (below 0: behind)."""
 
@@ -83,6 +87,15 @@ class Status:
             "complete_through": self.complete_through,
             "unshipped_records": self.unshipped_records,
             "unshipped_seconds": self.unshipped_seconds,
+            "archives": {
+                name: {
+                    "checkpoint": other.checkpoint,
+                    "complete_through": other.complete_through,
+                    "unshipped_records": other.unshipped_records,
+                    "unshipped_seconds": other.unshipped_seconds,
+                }
+                for name, other in self.further.items()
+            },
             "skew_seconds": self.skew_seconds,
             "skew": {str(partition): seconds for partition, seconds in self.skew.items()},
         }
@@ -97,21 +110,30 @@ class Status:
         lines.append(
             f"Events in effect: {self.verdicts.get(Verdict.APPLIED, 0):,}; without effect: {odd or 'none'}."
         )
-        if self.complete_through is not None:
-            lines.append(
-                f"Archive: checkpoint {self.checkpoint}, complete to {show_millis(self.complete_through, zone)}."
-            )
-        if self.unshipped_records:
-            age = show_span(self.unshipped_seconds or 0)
-            lines.append(f"Not shipped yet: {self.unshipped_records:,} records, the oldest {age} old.")
+        lines += self._archive_words("Archive", zone)
+        for name, other in self.further.items():
+            lines += other._archive_words(f"Archive {name}", zone)
         if self.skew_seconds is not None:
             lines.append(f"Clocks: the log's are {show_span(self.skew_seconds)} apart, as far as is seen.")
         lines.extend(f"{colour.value}: {text}" for colour, text in self.findings)
         return lines
 
+    def _archive_words(self, name: str, zone: ZoneInfo) -> list[str]:
+        lines = []
+        if self.complete_through is not None:
+            upto = show_millis(self.complete_through, zone)
+            lines.append(f"{name}: checkpoint {self.checkpoint}, complete to {upto}.")
+        if self.unshipped_records:
+            age = show_span(self.unshipped_seconds or 0)
+            lines.append(f"Not shipped yet: {self.unshipped_records:,} records, the oldest {age} old.")
+        return lines
 
-def status_of(system: System) -> Status:
-    """Asks log, tables and archive, each by itself, so that one that is down hides none of the others."""
+
+def status_of(system: System, further: Mapping[str, System] = MappingProxyType({})) -> Status:
+    """Asks log, tables and archive, each by itself, so that one that is down hides none of the others.
+
+    `further`: the same system with each of its further archives.
+    """
     status = Status(system.clock())
     log = _log(system, status)
     archive = _archive(system, status)
@@ -122,10 +144,21 @@ def status_of(system: System) -> Status:
             _continuity(status, log, archive)
             _unshipped(status, log, archive)
             _skew(status, log, archive)
+        for name, other in further.items():
+            _further(name, other, status, log)
     finally:
         if log is not None:
             log.close()
     return status
+
+
+def _further(name: str, system: System, status: Status, log: EventLog | None) -> None:
+    found = status.further[name] = Status(status.now, log_end=status.log_end)
+    archive = _archive(system, found)
+    if log is not None:
+        _continuity(found, log, archive)
+        _unshipped(found, log, archive)
+    status.findings += ((colour, f"archive {name!r}: {text}") for colour, text in found.findings)
 
 
 def _log(system: System, status: Status) -> EventLog | None:

@@ -89,7 +89,7 @@ def digest(home: HomeOption = None, at: AtOption = None, as_json: JsonOption = F
 def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """How log, tables and archive stand, in plain words; exit code 1 where something is wrong."""
     place = open_home(home)
-    found = status_of(place)
+    found = status_of(place, {other.archive_name: other for other in place.archives()[1:]})
     if as_json:
         print_json(found.to_json())
     else:

@@ -16,6 +16,10 @@ HomeOption: TypeAlias = Annotated[
 JsonOption: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")
 ]
+ArchiveOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--archive", metavar="NAME", help="Which archive, where rekam.toml names several."),
+]
 AtOption: TypeAlias = Annotated[
     str | None, typer.Option("--at", metavar="TIME", help="As it stood at this time (ISO 8601).")
 ]
@@ -26,5 +30,6 @@ def home_folder(given: Path | None) -> Path:
     return (given or Path(os.environ.get("REKAM_HOME") or ".")).absolute()
 
 
-def open_home(given: Path | None) -> Home:
-    return Home.open(home_folder(given))
+def open_home(given: Path | None, archive: str | None = None) -> Home:
+    place = Home.open(home_folder(given))
+    return place if archive is None else place.with_archive(archive)

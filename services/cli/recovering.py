@@ -12,7 +12,8 @@ import typer
 
 from events.errors import Refused
 from replicator.planning import RecoveryPlan, Target
-from services.cli.options import HomeOption, JsonOption, open_home
+from services.archives import farthest
+from services.cli.options import ArchiveOption, HomeOption, JsonOption, open_home
 from services.cli.output import print_json, say, show, show_table
 from services.home import Home
 from services.moments import parse_moment, show_millis, show_span
@@ -32,10 +33,13 @@ def recover(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
     reason: Annotated[str, typer.Option(help="Why; kept on the log.")] = "",
+    archive: ArchiveOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Bring log and tables to a moment: what is lost is rebuilt from the archive, what came later is set aside."""
-    place = open_home(home)
+    place = open_home(home, archive)
+    if archive is None:
+        place = farthest(place.archives(), say)
     request = Request(
         target=Target(None if to == LATEST else parse_moment(to, place.zone)),
         actor={"id": operator(), "role": "operator", "system": "cli"},
@@ -169,11 +173,10 @@ def _show_report(place: Home, plan: RecoveryPlan, report: Report, found: dict[st
     )
 
 
-def points(home: HomeOption = None, as_json: JsonOption = False) -> None:
+def points(home: HomeOption = None, archive: ArchiveOption = None, as_json: JsonOption = False) -> None:
     """The moments that can be restored, with every disk but the archive's lost."""
-    place = open_home(home)
-    archive = place.archive()
-    holdings = archive.holdings()
+    place = open_home(home, archive)
+    holdings = place.archive().holdings()
     ranges = [] if holdings.range is None else [holdings.range]
     found: dict[str, Any] = {
         "ranges": [

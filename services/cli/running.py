@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from services.cli.options import HomeOption, JsonOption, open_home
+from events.errors import RekamError
+from services.archives import replicate_each_forever, replicate_each_once
+from services.cli.options import ArchiveOption, HomeOption, JsonOption, open_home
 from services.cli.output import print_json, say, show
+from services.home import Home
 from services.moments import show_millis
 from services.projecting import catch_up_whole
-from services.replicating import replicate_forever, replicate_once
+from services.replicating import Outcome
 from services.running import keep, project_forever
 
 OnceOption = Annotated[bool, typer.Option("--once", help="Do what there is to do, then end.")]
@@ -43,25 +46,49 @@ def replicate(
     snapshot: Annotated[
         bool, typer.Option("--snapshot", help="Take a snapshot of the tables first.")
     ] = False,
+    archive: ArchiveOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ship the log to the archive, continuously; each checkpoint says up to when it is complete."""
-    place = open_home(home)
+    """Ship the log to every archive, continuously; each checkpoint says up to when it is complete."""
+    place = open_home(home, archive)
+    places = place.archives() if archive is None else [place]
     if not once:
         with _until_stopped() as stop:
-            replicate_forever(place, stop, say)
+            replicate_each_forever(places, stop, say)
         return
-    outcome = replicate_once(place, snapshot=snapshot)
+    outcomes = replicate_each_once(places, snapshot=snapshot)
+    failures = [error for error in outcomes.values() if isinstance(error, RekamError)]
+    if len(failures) == len(places):
+        raise failures[0]
     if as_json:
-        print_json(outcome.to_json())
+        print_json(_outcomes_json(outcomes))
+    else:
+        for name, outcome in outcomes.items():
+            _show_outcome(place, f"{name}: " if len(places) > 1 else "", outcome)
+    raise typer.Exit(1 if failures else 0)
+
+
+def _outcomes_json(outcomes: Mapping[str, Outcome | RekamError]) -> dict[str, Any]:
+    """The first archive's outcome, as where there is only one, and each by its name where there are several."""
+    each = {
+        name: found.to_json() if isinstance(found, Outcome) else {"error": found.message, "hint": found.hint}
+        for name, found in outcomes.items()
+    }
+    first = next(iter(each.values()))
+    return first if len(each) == 1 else {**first, "archives": each}
+
+
+def _show_outcome(place: Home, name: str, outcome: Outcome | RekamError) -> None:
+    if isinstance(outcome, RekamError):
+        say(f"error: {name}{outcome}")
         return
     shipped = outcome.shipped
     show(
-        f"Shipped {shipped.records:,} records in {shipped.segments:,} segments; checkpoint {shipped.checkpoint}: "
+        f"{name}Shipped {shipped.records:,} records in {shipped.segments:,} segments; checkpoint {shipped.checkpoint}: "
         f"everything up to {show_millis(shipped.time, place.zone)} is in the archive."
     )
     if outcome.snapshot:
-        show(f"Snapshot {outcome.snapshot} was taken.")
+        show(f"{name}Snapshot {outcome.snapshot} was taken.")
 
 
 def run(home: HomeOption = None) -> None:
@@ -70,7 +97,7 @@ def run(home: HomeOption = None) -> None:
     with _until_stopped() as stop:
         works: list[Callable[[], None]] = [
             lambda: project_forever(place, stop, say),
-            lambda: replicate_forever(place, stop, say),
+            lambda: replicate_each_forever(place.archives(), stop, say),
         ]
         keep(works, stop)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from events.effective import Mark
+from events.effective import ListedMarks, Mark
 from events.errors import BeforeArchive, BeyondArchive, Refused
 from events.position import ACCESS, CONTROL_PARTITION, EVENTS, Partition, Position
 from events.rules import Effect, Link, Rewind
@@ -59,7 +59,7 @@ SEGMENTS = [
 
 
 def holdings(snapshots: tuple[SnapshotPoint, ...] = ()) -> Holdings:
-    return Holdings(Range(0, 1000), [Mark(1000, HELD)], snapshots, SEGMENTS)
+    return Holdings(Range(0, 1000), ListedMarks([Mark(1000, HELD)]), snapshots, SEGMENTS)
 
 
 def plan(

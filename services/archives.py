@@ -1,0 +1,72 @@
+"""Several archives of one clinic: each is shipped to by itself, so that none holds up the others or hides a failure."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from events.errors import LostData, Refused, RekamError, Unavailable
+from services.home import Home
+from services.replicating import Outcome, replicate_forever, replicate_once
+
+Tell = Callable[[str], object]
+
+
+def replicate_each_once(places: Sequence[Home], *, snapshot: bool) -> Mapping[str, Outcome | RekamError]:
+    """Ships everything to each archive, side by side: what became of it, by the archive's name."""
+
+    def once(place: Home) -> Outcome | RekamError:
+        try:
+            return replicate_once(place, snapshot=snapshot)
+        except RekamError as error:
+            return error
+
+    with ThreadPoolExecutor(len(places), thread_name_prefix="archive") as pool:
+        return dict(zip((place.archive_name for place in places), pool.map(once, places), strict=True))
+
+
+def replicate_each_forever(places: Sequence[Home], stop: threading.Event, tell: Tell) -> None:
+    """Ships to each archive until `stop`. One that needs a person is told and left; the last one to fail ends this.
+
+    Raises the first failure at the end.
+    """
+    failures: list[BaseException] = []
+
+    def forever(place: Home) -> None:
+        name = f"{place.archive_name}: " if len(places) > 1 else ""
+        try:
+            replicate_forever(place, stop, lambda text: tell(f"{name}{text}"))
+        except BaseException as error:  # noqa: BLE001  (raised again below, in the thread that waits)
+            failures.append(error)
+            tell(f"{name}nothing is shipped there any more: {error}")
+
+    threads = [threading.Thread(target=forever, args=(p,), name=f"ship-{p.archive_name}") for p in places]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def farthest(places: Sequence[Home], tell: Tell) -> Home:
+    """The archive that holds most of the log, of those that can be read; the first of several that hold as much.
+
+    A recovery from a shorter one would give up what the longer one holds, and could not be shipped there any more.
+    Raises what the first archive said where none can be read.
+    """
+    held: list[tuple[int, Home]] = []
+    errors: list[RekamError] = []
+    for place in places:
+        try:
+            held.append((place.archive().end().records(), place))
+        except (Unavailable, LostData, Refused) as error:
+            tell(f"warning: the archive {place.archive_name!r} cannot be read: {error.message}")
+            errors.append(error)
+    if not held:
+        raise errors[0]
+    _, chosen = max(held, key=lambda found: found[0])
+    if len(places) > 1:
+        tell(f"Reading from the archive {chosen.archive_name!r}.")
+    return chosen
