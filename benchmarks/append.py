@@ -24,8 +24,8 @@ from events.sqlite_log import SqliteLog
 
 COMMITS = 300
 WRITERS = 16
-EACH = 20
-"""Events that each of the writers appends in a round."""
+EACH = 100
+"""Events that each of the writers appends in a round: enough that all of them are at it most of the time."""
 ROUNDS = 5
 """Rounds of one and of all a run: short ones in turns, so that a slow moment of the disk hits both."""
 
@@ -91,8 +91,8 @@ def _writers(bench: Bench, log: SqliteLog, entries: Sequence[Entry]) -> list[Fig
     alone: list[float] = []
     together: list[float] = []
     for _ in range(ROUNDS * bench.runs):
-        alone.append(WRITERS * EACH / timed(lambda: _append_from(log, entries, 1, WRITERS * EACH)))
-        together.append(WRITERS * EACH / timed(lambda: _append_from(log, entries, WRITERS, EACH)))
+        alone.append(WRITERS * EACH / _append_seconds(log, entries, 1, WRITERS * EACH))
+        together.append(WRITERS * EACH / _append_seconds(log, entries, WRITERS, EACH))
     one, many = statistics.median(alone), statistics.median(together)
     return [
         Figure("one writer", one, "events/s"),
@@ -101,13 +101,22 @@ def _writers(bench: Bench, log: SqliteLog, entries: Sequence[Entry]) -> list[Fig
     ]
 
 
-def _append_from(log: SqliteLog, entries: Sequence[Entry], writers: int, each: int) -> None:
+def _append_seconds(log: SqliteLog, entries: Sequence[Entry], writers: int, each: int) -> float:
+    """From when every writer is there until the last one is done: starting threads is not appending."""
+    ready = threading.Barrier(writers + 1)
+
     def write(writer: int) -> None:
+        ready.wait()
         for number in range(each):
             log.append(EVENTS, [entries[(writer * each + number) % len(entries)]])
 
     threads = [threading.Thread(target=write, args=(writer,)) for writer in range(writers)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+
+    def until_done() -> None:
+        ready.wait()
+        for thread in threads:
+            thread.join()
+
+    return timed(until_done)

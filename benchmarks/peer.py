@@ -118,7 +118,7 @@ class Ours:
         found: list[object] = []
 
         def read() -> None:
-            rows = self._tables.journal(self._stream)
+            rows = self._tables.journal_values(self._stream)
             found.extend(decode_events([row.value for row in rows]))
 
         seconds = timed(read)

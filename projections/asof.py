@@ -6,9 +6,8 @@ milliseconds, and it needs neither log nor archive.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-from events.envelope import Event
 from events.errors import Refused
 from events.position import Position
 from events.rules import Effect, Rewind, Verdict
@@ -30,9 +29,9 @@ def history_at(
     `control`: (offset, rewind) of the rewinds on a control prefix that holds `position`'s; by default those that the
     tables have read. Raises Refused where the tables do not stand that far yet, Busy while the journal is filled.
     """
-    return [
-        row._replace(verdict=verdict.value) for row, verdict, _ in _judged(tables, stream, position, control)
-    ]
+    at, effect = _effect(tables, position, control)
+    judged = judge_again(tables.journal(stream, at), effect, Standing({}, {}))
+    return [row._replace(verdict=verdict.value) for row, verdict, _ in judged]
 
 
 def as_of(
@@ -42,22 +41,20 @@ def as_of(
     control: Iterable[tuple[int, Rewind]] | None = None,
 ) -> dict[str, list[Row]]:
     """state table -> the stream's rows as they stood at `position`, in key order. Raises as `history_at`."""
-    judged = _judged(tables, stream, position, control)
+    at, effect = _effect(tables, position, control)
+    judged = judge_again(tables.journal_values(stream, at), effect, Standing({}, {}))
     rows = CompleteRows(tables.definition.tables)
     applied = (event for _, verdict, event in judged if verdict is Verdict.APPLIED)
     fold_all(applied, rows, tables.definition.folds)
     return {table.name: rows.ordered(table) for table in tables.definition.tables}
 
 
-def _judged(
-    tables: Tables,
-    stream: str,
-    position: Position | None,
-    control: Iterable[tuple[int, Rewind]] | None,
-) -> Iterator[tuple[JournalRow, Verdict, Event]]:
+def _effect(
+    tables: Tables, position: Position | None, control: Iterable[tuple[int, Rewind]] | None
+) -> tuple[Position, Effect]:
+    """The position that is asked for, and what was in effect there."""
     here = tables.position()
     at = here if position is None else position
     if not here.covers(at):
         raise Refused(f"the tables stand at {here}, not yet at {at}", "project the log first")
-    effect = Effect(tables.control() if control is None else control, at)
-    return judge_again(tables.journal(stream, at), effect, Standing({}, {}))
+    return at, Effect(tables.control() if control is None else control, at)

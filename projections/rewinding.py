@@ -10,7 +10,7 @@ streams and the rows of FLUSH_EVENTS events or of the largest stream.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from events.codec import Unreadable, decode_events
 from events.envelope import Epoch, Event
@@ -21,8 +21,10 @@ from projections.database import Database
 from projections.definition import Definition
 from projections.folding import CompleteRows, fold_all
 from projections.judging import Standing
-from projections.store import JournalRow, set_heads
+from projections.store import JournalRow, JournalValue, journal_values, set_heads
 from projections.system_tables import JOURNAL
+
+Kept = TypeVar("Kept", JournalRow, JournalValue)
 
 PAGE_EVENTS = 2000
 FLUSH_EVENTS = 5000
@@ -68,21 +70,20 @@ def streams_in(database: Database, spans: Iterable[Span]) -> list[str]:
     return sorted(found)
 
 
-def journal_pages(database: Database, stream: str) -> Iterator[list[JournalRow]]:
+def journal_pages(database: Database, stream: str) -> Iterator[list[JournalValue]]:
     """A stream's journal in log order, a page at a time."""
     after = -1
     rest = f"WHERE stream = ? AND log_offset > ? ORDER BY log_offset LIMIT {PAGE_EVENTS}"
-    while page := database.select(JOURNAL, rest, (stream, after)):
-        rows = [JournalRow(*row) for row in page]
-        yield rows
-        after = rows[-1].log_offset
-        if len(rows) < PAGE_EVENTS:
+    while page := journal_values(database, rest, (stream, after)):
+        yield page
+        after = page[-1].log_offset
+        if len(page) < PAGE_EVENTS:
             return
 
 
 def judge_again(
-    rows: Sequence[JournalRow], effect: Effect, standing: Standing
-) -> Iterator[tuple[JournalRow, Verdict, Event]]:
+    rows: Sequence[Kept], effect: Effect, standing: Standing
+) -> Iterator[tuple[Kept, Verdict, Event]]:
     """(row, its verdict now, its event) for a page of one stream's journal."""
     for row, event in zip(rows, decode_events([row.value for row in rows]), strict=True):
         if isinstance(event, Unreadable):
@@ -90,7 +91,7 @@ def judge_again(
                 f"the journal's value at {row.partition} offset {row.log_offset} reads no more: {event.reason}",
                 "rebuild the tables from the log",
             )
-        outside = effect.judge(row.epoch, row.partition, row.log_offset)
+        outside = effect.judge(event.epoch, row.partition, row.log_offset)
         yield row, outside or standing.judge(event), event
 
 
