@@ -109,7 +109,7 @@ def key_order(table: sa.Table) -> str:
 
 @cache
 def _create_table(table: sa.Table, dialect: Dialect) -> str:
-    """Cached, since every opening of tables compares their layout with this and compiling takes tens of milliseconds."""
+    """Cached: every opening of tables compares their layout with this, and compiling takes tens of milliseconds."""
     return str(CreateTable(table).compile(dialect=dialect)).strip()
 
 

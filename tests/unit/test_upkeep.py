@@ -81,13 +81,13 @@ def test_moments_are_the_same_positions_from_joined_checkpoints():
 
 def test_few_objects_are_left_and_enough_of_them():
     world = World()
-    live(world, 75, ships=10)
+    live(world, 52, ships=5)
     forget_small(world)
     index = world.index()
     assert everything(index) == logged(world.log, index.end())
     assert everything(whole(world)) == everything(index)
     assert list(index.marks) == list(whole(world).marks)
-    # Three days, and the hours of the newest: ten times fewer than there were checkpoints.
+    # Two days, and the hours of the newest.
     assert len(index.segments[next(p for p in index.segments if p.topic == EVENTS)]) < 40
     assert len(index.joined) < 30
     live(world, 3)
