@@ -38,3 +38,11 @@ class MemoryStore:
     def remove(self, key: str) -> None:
         with self._lock:
             self._objects.pop(check_key(key), None)
+
+    def now(self) -> int:
+        return self._clock()
+
+    def extend(self, key: str) -> bool:
+        if check_key(key) not in self._objects:
+            raise missing(key)
+        return False

@@ -63,6 +63,12 @@ class RetryingStore:
     def remove(self, key: str) -> None:
         self._attempt(lambda: self._store.remove(key))
 
+    def now(self) -> int:
+        return self._attempt(self._store.now)
+
+    def extend(self, key: str) -> bool:
+        return self._attempt(lambda: self._store.extend(key))
+
     def _attempt(self, call: Callable[[], _Result]) -> _Result:
         retrying = Retrying(
             retry=retry_if_exception_type(StoreUnavailable),

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from functools import cached_property
 from typing import Any
 
 import boto3
@@ -20,7 +23,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from events.errors import BadConfiguration, Refused, RekamError, StoreUnavailable
-from replicator.stores import Stored, already_there, check_key, check_object, missing
+from replicator.stores import Stored, Version, already_there, check_key, check_object, missing
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 30
@@ -47,8 +50,6 @@ class Retention:
     """Object Lock: nobody can remove an object version before `days` have passed (COMPLIANCE) since its put."""
 
     days: int
-    clock: Callable[[], datetime]
-    """Now, with its zone."""
     mode: str = "COMPLIANCE"
 
 
@@ -62,6 +63,8 @@ class S3Store:
         self._retention = retention
         self._prefix = f"{bucket.prefix.strip('/')}/" if bucket.prefix.strip("/") else ""
         self._client = _client(bucket, read_seconds)
+        self._ahead: timedelta | None = None
+        """How far the store's clock is ahead of ours."""
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         if length == 0:
@@ -118,11 +121,92 @@ class S3Store:
             raise self._silent(error) from error
 
     def remove(self, key: str) -> None:
+        """With every version and deletion marker: a marker alone would hide an object and free nothing."""
+        name = self._key(key)
+        with self._explaining(key):
+            for version in list(self.versions(key)):
+                if version.key == key:
+                    self.remove_version(version)
+            if not self.versioned:
+                self._client.delete_object(Bucket=self.bucket.name, Key=name)
+
+    def now(self) -> int:
+        with self._explaining(""):
+            answer = self._client.head_bucket(Bucket=self.bucket.name)
+            date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        if not date:
+            raise Refused("the store does not tell its time", "an S3 server answers with a Date header")
+        return int(parsedate_to_datetime(date).timestamp() * 1000)
+
+    def extend(self, key: str) -> bool:
+        if self._retention is None:
+            return False
+        lock = {"Mode": self._retention.mode, "RetainUntilDate": self._until()}
+        with self._explaining(key):
+            self._client.put_object_retention(Bucket=self.bucket.name, Key=self._key(key), Retention=lock)
+        return True
+
+    # -- versions, for who repairs and who removes ----------------------------------------------------------------
+
+    @cached_property
+    def versioned(self) -> bool:
+        """Whether the bucket keeps what was overwritten or deleted."""
+        with self._explaining(""):
+            answer = self._client.get_bucket_versioning(Bucket=self.bucket.name)
+            return bool(answer.get("Status") == "Enabled")
+
+    def versions(self, prefix: str) -> Iterator[Version]:
+        """Every version and deletion marker of the keys with a prefix, newest first within a key."""
+        if not self.versioned:
+            return
+        pages = self._client.get_paginator("list_object_versions").paginate(
+            Bucket=self.bucket.name, Prefix=self._prefix + prefix
+        )
+        with self._explaining(prefix):
+            for page in pages:
+                for kind, marker in (("Versions", False), ("DeleteMarkers", True)):
+                    for found in page.get(kind, ()):
+                        yield Version(
+                            found["Key"].removeprefix(self._prefix),
+                            found["VersionId"],
+                            int(found["LastModified"].timestamp() * 1000),
+                            found.get("Size", 0),
+                            marker,
+                            bool(found.get("IsLatest")),
+                        )
+
+    def get_version(self, version: Version) -> bytes:
+        with self._explaining(version.key):
+            answer = self._client.get_object(
+                Bucket=self.bucket.name, Key=self._key(version.key), VersionId=version.id
+            )
+            return bytes(answer["Body"].read())
+
+    def remove_version(self, version: Version) -> None:
+        """Raises Refused where it is locked."""
+        with self._explaining(version.key):
+            self._client.delete_object(
+                Bucket=self.bucket.name, Key=self._key(version.key), VersionId=version.id
+            )
+
+    def put_over(self, key: str, data: bytes) -> None:
+        """The one overwriting there is: to bring back what somebody else wrote over."""
+        checksum = base64.b64encode(hashlib.sha256(data).digest()).decode()
+        with self._explaining(key):
+            self._client.put_object(
+                Bucket=self.bucket.name,
+                Key=self._key(key),
+                Body=data,
+                ChecksumSHA256=checksum,
+                **self._lock(),
+            )
+
+    @contextmanager
+    def _explaining(self, key: str) -> Iterator[None]:
         try:
-            self._client.delete_object(Bucket=self.bucket.name, Key=self._key(key))
+            yield
         except ClientError as error:
-            if _status(error) != 404:
-                raise self._explained(key, error) from error
+            raise self._explained(key, error) from error
         except (BotoCoreError, HTTPClientError) as error:
             raise self._silent(error) from error
 
@@ -132,8 +216,14 @@ class S3Store:
     def _lock(self) -> dict[str, Any]:
         if self._retention is None:
             return {}
-        until = self._retention.clock() + timedelta(days=self._retention.days)
-        return {"ObjectLockMode": self._retention.mode, "ObjectLockRetainUntilDate": until}
+        return {"ObjectLockMode": self._retention.mode, "ObjectLockRetainUntilDate": self._until()}
+
+    def _until(self) -> datetime:
+        """By the store's clock: one of ours that is behind must not make a lock short."""
+        assert self._retention is not None
+        if self._ahead is None:
+            self._ahead = datetime.fromtimestamp(self.now() / 1000, UTC) - datetime.now(UTC)
+        return datetime.now(UTC) + self._ahead + timedelta(days=self._retention.days)
 
     def _explained(self, key: str, error: ClientError) -> RekamError:
         status, code = _status(error), error.response.get("Error", {}).get("Code", "")

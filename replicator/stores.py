@@ -40,6 +40,17 @@ class Stored(NamedTuple):
     """When it was stored, by the store's own clock: milliseconds since 1970 UTC."""
 
 
+class Version(NamedTuple):
+    """One version of an object in a bucket that keeps them, or a marker that says it was deleted."""
+
+    key: str
+    id: str
+    modified: int
+    size_bytes: int
+    is_marker: bool
+    is_latest: bool
+
+
 class ObjectReader(Protocol):
     """Reading. Safe to use from many threads."""
 
@@ -76,16 +87,34 @@ class ObjectRemover(Protocol):
     """Removing: for retention alone."""
 
     def remove(self, key: str) -> None:
-        """The object is gone on return; it is no error when none was there. Raises Refused where it is locked."""
+        """The object is gone on return, with every version of it; it is no error when none was there.
+
+        Raises Refused where it is locked.
+        """
         ...
 
 
-class ArchiveStore(ObjectReader, ObjectCreator, Protocol):
+class ObjectKeeper(Protocol):
+    """What retention decides by, and how a store holds what must not go."""
+
+    def now(self) -> int:
+        """The store's own clock, by which `Stored.modified` counts: milliseconds since 1970 UTC."""
+        ...
+
+    def extend(self, key: str) -> bool:
+        """Locks an object for as long from now on as a new one would be; False where the store locks nothing.
+
+        A lock is never shortened. Raises NoSuchObject, Refused, StoreUnavailable.
+        """
+        ...
+
+
+class ArchiveStore(ObjectReader, ObjectCreator, ObjectKeeper, Protocol):
     """What a writer of an archive needs."""
 
 
-class ObjectStore(ObjectReader, ObjectCreator, ObjectRemover, Protocol):
-    """All three."""
+class ObjectStore(ArchiveStore, ObjectRemover, Protocol):
+    """All of them."""
 
 
 def check_key(key: str) -> str:

@@ -31,6 +31,7 @@ from replicator.archive import Archive, ArchiveIndex, open_archive
 from replicator.config import read_config
 from replicator.encryption import Identity, new_identity
 from replicator.keys import SEED_BYTES, load_signing_key, write_key_file
+from replicator.merging import DAY as DAY_MILLIS
 from replicator.note import Signer, Verifier, open_note, parse_head
 from replicator.shipper import Shipper
 from replicator.stores import ObjectStore
@@ -93,6 +94,10 @@ class Home:
     @property
     def snapshot_millis(self) -> int:
         return round(self.settings.replicator.snapshot_hours * 3_600_000)
+
+    @property
+    def lock_millis(self) -> int:
+        return self.archive_settings.lock_days * DAY_MILLIS
 
     # -- the system's parts (services.system.System) ------------------------------------------------------------
 
@@ -346,7 +351,10 @@ def _settings(owner: Owner, wanted: Wanted, name: str | None = None) -> Settings
             "clinic": {"id": owner.clinic_id, "name": name or wanted.name, "zone": wanted.zone},
             "log": {"url": wanted.log},
             "tables": {"url": wanted.tables},
-            "archive": {**wanted.archive.model_dump(exclude_none=True), "recipients": [owner.recipient]},
+            "archive": {
+                **wanted.archive.model_dump(exclude_none=True, exclude_unset=True),
+                "recipients": [owner.recipient],
+            },
             "keys": {"verification_key": owner.verification_key},
         }
     )

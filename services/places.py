@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from events.errors import BadConfiguration, TablesDamaged, TablesUnavailable
+from events.errors import BadConfiguration, Refused, TablesDamaged, TablesUnavailable
 from events.log import EventLog, LogRestorer
 from events.sqlite_log import SqliteLog, SqliteRestorer
 from replicator.directory_store import DirectoryStore
+from replicator.repairing import VersionedStore
 from replicator.retrying import RetryingStore
 from replicator.stores import ObjectStore
 from services.settings import ArchiveSettings, Settings
+
+if TYPE_CHECKING:
+    from replicator.s3_store import S3Store
 
 
 def refuse_unknown_places(settings: Settings) -> None:
@@ -72,21 +77,33 @@ def object_store(settings: ArchiveSettings, home: Path, *, create: bool = False)
     A folder is not asked again: a disk that is not there is plugged in by a person, whom we tell at once.
     """
     if settings.url.startswith("s3://"):
-        from replicator.s3_store import Bucket, S3Store  # boto3 is slow to import
-
-        place = urlsplit(settings.url)
-        bucket = Bucket(
-            place.netloc,
-            place.path.strip("/"),
-            settings.endpoint,
-            settings.region,
-            settings.access_key,
-            settings.secret_key,
-        )
-        return RetryingStore(S3Store(bucket), patience_seconds=settings.patience_seconds)
+        return RetryingStore(_bucket(settings), patience_seconds=settings.patience_seconds)
     if "://" in settings.url:
         raise _unknown_archive(settings.url)
     return DirectoryStore(home / Path(settings.url).expanduser(), create=create)
+
+
+def _bucket(settings: ArchiveSettings) -> S3Store:
+    from replicator.s3_store import Bucket, Retention, S3Store  # boto3 is slow to import
+
+    place = urlsplit(settings.url)
+    bucket = Bucket(
+        place.netloc,
+        place.path.strip("/"),
+        settings.endpoint,
+        settings.region,
+        settings.access_key,
+        settings.secret_key,
+    )
+    return S3Store(bucket, Retention(settings.lock_days) if settings.lock_days else None)
+
+
+def versioned_store(settings: ArchiveSettings) -> VersionedStore:
+    """The bucket with its versions. Raises Refused where the archive is in no bucket that keeps them."""
+    store = _bucket(settings) if settings.url.startswith("s3://") else None
+    if store is None or not store.versioned:
+        raise Refused(f"{settings.url} keeps no versions", "only a versioned S3 bucket can be repaired so")
+    return store
 
 
 def _file(url: str, home: Path) -> Path:

@@ -16,6 +16,7 @@ from projections.columns import kind_of
 from projections.store import Tables
 from projections.system_tables import STREAMS
 from replicator.entries import Entry
+from replicator.pruning import extend_locks, needed
 from replicator.shipper import Shipped
 from replicator.snapshot import TableImage, write_snapshot
 from replicator.upkeep import upkeep, upkeep_due
@@ -28,6 +29,8 @@ CLOCK_PATIENCE_SECONDS = 10.0
 CLOCK_PAUSE_SECONDS = 0.1
 """Between the checkpoints that wait for it."""
 RETRY_SECONDS = 2.0
+LENGTHENED = 3
+"""How many times in a lock's term the locks of what is needed are lengthened: twice may fail."""
 UPKEEP_MILLIS = 300_000
 """How often is looked whether segments are to be merged and checkpoints to be joined."""
 
@@ -106,6 +109,12 @@ def keep_up(system: System, log: EventLog) -> list[Entry]:
     return upkeep(log, writer, index) if upkeep_due(index) else []
 
 
+def lengthen_locks(system: System) -> int:
+    """Locks anew what the archive needs, for a whole term from now on: how many objects."""
+    index = system.archive()
+    return extend_locks(index.store, system.writer().store, needed(index))
+
+
 def replicate_forever(system: System, stop: threading.Event, tell: Tell) -> None:
     """Ships what is due every interval, and takes a snapshot when the newest is old.
 
@@ -123,7 +132,7 @@ def replicate_forever(system: System, stop: threading.Event, tell: Tell) -> None
 def _replicate_while_answered(system: System, log: EventLog, stop: threading.Event) -> None:
     shipper = system.shipper(log)
     snapshot_due = _next_snapshot(system)
-    upkeep_due_at = system.clock()
+    upkeep_due_at = locks_due_at = system.clock()
     while not stop.is_set():
         entries: list[Entry] = []
         if system.clock() >= snapshot_due:
@@ -132,6 +141,9 @@ def _replicate_while_answered(system: System, log: EventLog, stop: threading.Eve
         if system.clock() >= upkeep_due_at:
             entries += keep_up(system, log)
             upkeep_due_at = system.clock() + UPKEEP_MILLIS
+        if system.lock_millis and system.clock() >= locks_due_at:
+            lengthen_locks(system)
+            locks_due_at = system.clock() + system.lock_millis // LENGTHENED
         if entries or shipper.due():
             system.remember(shipper.ship_once(entries).note)
         stop.wait(system.interval_seconds)

@@ -66,6 +66,8 @@ class ArchiveSettings(Section):
     region: str = "us-east-1"
     access_key: str | None = None
     secret_key: str | None = None
+    lock_days: Annotated[int, Field(ge=0, le=36_500)] = 0
+    """S3 Object Lock: how long each object is locked, and locked again while it is needed; 0: not at all."""
     patience_seconds: Annotated[float, Field(ge=0)] = PATIENCE_SECONDS
     """How long an S3 server that does not answer is asked again."""
     recipients: list[str] = []

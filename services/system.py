@@ -33,6 +33,11 @@ class System(Protocol):
         """How old the newest snapshot may become."""
         ...
 
+    @property
+    def lock_millis(self) -> int:
+        """How long the archive's store locks what is put there; 0 where it locks nothing."""
+        ...
+
     def log(self) -> EventLog:
         """The log that stands. Raises LogMissing where there is none, LogUnavailable where nobody answers."""
         ...

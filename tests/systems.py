@@ -124,6 +124,10 @@ class TestSystem:
         return 1.0
 
     @property
+    def lock_millis(self) -> int:
+        return 0
+
+    @property
     def snapshot_millis(self) -> int:
         return 3_600_000
 

@@ -39,7 +39,7 @@ def prepare(cache: Path) -> Server:
     gateway = program(cache)
     folder, port = new_folder("s3"), free_port()
     access, secret = secrets.token_hex(10), secrets.token_hex(20)
-    for name in ("data", "versions", "metadata"):
+    for name in ("data", "versions", "metadata", "users"):
         folder.joinpath(name).mkdir()
     options = [
         "--port",
@@ -50,6 +50,8 @@ def prepare(cache: Path) -> Server:
         secret,
         "--health",
         HEALTH,
+        "--iam-dir",
+        f"{folder}/users",
         "--quiet",
     ]
     backend = [

@@ -104,7 +104,7 @@ class KafkaRestorer:
         for name in TOPICS:
             wanted = settings_for(standing[name].replicas)
             topics.set([name], {**dict.fromkeys(WHILE_RESTORING, None), **wanted})
-        topics.verify(standing[name] for name in TOPICS)
+        topics.await_verified(standing[name] for name in TOPICS)
         topics.delete([RESTORING])
         self._producer = None
 

@@ -128,6 +128,18 @@ class Topics:
         with self._lock, failures_of(self.address):
             self._admin.alter_configs(resources, incremental=True)
 
+    def await_verified(self, topics: Iterable[Topic]) -> None:
+        """As `verify`, for settings that were just changed: a broker may learn of them a little later."""
+        checked = list(topics)
+        deadline = time.monotonic() + self.address.deadline_seconds
+        while True:
+            try:
+                return self.verify(checked)
+            except BadConfiguration:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(_POLL_SECONDS)
+
     def verify(self, topics: Iterable[Topic]) -> None:
         """Raises BadConfiguration naming each topic and setting that would lose records or their times."""
         checked = {topic.physical: topic for topic in topics}

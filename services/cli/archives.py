@@ -8,13 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from events.errors import RekamError
+from replicator.archive import open_archive
 from replicator.copying import Difference, compare_archives, copy_archive
+from replicator.pruning import GRACE_DAYS, Pruned, needed, plan_pruning, prune
+from replicator.repairing import Repaired, VersionsAsOf, plan_repair, repair
 from replicator.stores import ObjectStore
-from services.cli.options import HomeOption, JsonOption, home_folder, open_home
-from services.cli.output import print_json, say, show, show_table
+from services.cli.options import ArchiveOption, HomeOption, JsonOption, home_folder, open_home
+from services.cli.output import confirm, print_json, say, show, show_table
 from services.home import Home, add_archive
-from services.moments import show_millis
-from services.places import archive_place, object_store
+from services.moments import parse_moment, show_millis
+from services.places import archive_place, object_store, versioned_store
 from services.settings import FIRST_ARCHIVE, ArchiveSettings
 
 SHOWN = 20
@@ -28,6 +31,8 @@ def register(app: typer.Typer) -> None:
     archive.command("add")(add)
     archive.command("copy")(copy)
     archive.command("compare")(compare)
+    archive.command("prune")(prune_)
+    archive.command("repair")(repair_)
     app.add_typer(archive, name="archive")
 
 
@@ -132,6 +137,79 @@ def _show_difference(first: str, second: str, found: Difference) -> None:
                 show(f"  {key}")
             if len(keys) > SHOWN:
                 show(f"  and {len(keys) - SHOWN:,} more")
+
+
+def prune_(
+    home: HomeOption = None,
+    archive: ArchiveOption = None,
+    grace_days: Annotated[
+        float, typer.Option(min=0, help="How long what is not needed any more stays nevertheless.")
+    ] = GRACE_DAYS,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would go, and remove nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove what the archive does not need: merged segments, joined checkpoints, orphans. No moment is lost by it."""
+    place = open_home(home, archive)
+    store, index = place.store(), place.archive()
+    plan = plan_pruning(store.list(""), needed(index), store.now(), grace_days=grace_days)
+    size = sum(doomed.size_bytes for doomed in plan.remove)
+    if not as_json:
+        show(
+            f"{plan.examined:,} objects: {len(plan.remove):,} can go ({size:,} bytes), "
+            f"{plan.waiting:,} wait for the end of their grace."
+        )
+    if not dry_run and plan.remove and not yes:
+        confirm()
+    done = Pruned() if dry_run else prune(store, plan.remove, lambda n: _tell(n, len(plan.remove)))
+    if as_json:
+        print_json(
+            {"examined": plan.examined, "removable": len(plan.remove), "waiting": plan.waiting, **vars(done)}
+        )
+    elif not dry_run:
+        show(
+            f"Removed {done.removed:,} objects, {done.size_bytes:,} bytes; {done.locked:,} are locked for now."
+        )
+
+
+def repair_(
+    home: HomeOption = None,
+    archive: ArchiveOption = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of", metavar="TIME", help="As the bucket stood then; else as it was first written."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what is hidden, and change nothing.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Undo deletions and overwritings in a bucket that keeps versions; exit code 1 where something stays lost."""
+    place = open_home(home, archive)
+    store = versioned_store(place.archive_settings)
+    time = None if as_of is None else parse_moment(as_of, place.zone)
+    index = open_archive(VersionsAsOf(store, time), place.identity(), place.seen(), [place.verifier()])
+    hidden = plan_repair(store.versions(""), needed(index), time)
+    digests = {entry.key: entry.stored for entry in index.entries}
+    done = Repaired() if dry_run else repair(store, hidden, digests)
+    found = {"checkpoint": index.head.n, "hidden": [h.key for h in hidden], **vars(done)}
+    if as_json:
+        print_json(found)
+    else:
+        show(f"{len(hidden):,} objects are hidden by a deletion or by other bytes over them.")
+        for one in hidden[:SHOWN]:
+            show(f"  {one.key}")
+        if not dry_run:
+            show(
+                f"Brought back {done.undeleted:,} that were deleted, {done.rewritten:,} that were written over."
+            )
+        for key in done.lost:
+            say(f"error: {key}: its first version is not what the archive names; take it from another copy")
+    raise typer.Exit(1 if done.lost else 0)
 
 
 def _store(home: Path | None, given: str, endpoint: str | None, *, create: bool = False) -> ObjectStore:

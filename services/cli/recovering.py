@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import getpass
 import os
-import sys
 from contextlib import closing
 from typing import Annotated, Any
 
 import typer
 
-from events.errors import Refused
 from replicator.planning import RecoveryPlan, Target
 from services.archives import farthest
 from services.cli.options import ArchiveOption, HomeOption, JsonOption, open_home
-from services.cli.output import print_json, say, show, show_table
+from services.cli.output import confirm, print_json, say, show, show_table
 from services.home import Home
 from services.moments import parse_moment, show_millis, show_span
 from services.recovery.acting import Report, Request, act, prepare
@@ -73,9 +71,7 @@ def operator() -> str:
 def _confirm(place: Home, plan: RecoveryPlan, as_json: bool) -> None:
     for line in plan_words(place, plan):
         (say if as_json else show)(line)  # with --json nothing but the document stands on stdout
-    if not sys.stdin.isatty():
-        raise Refused("nobody is there to confirm", "look at --dry-run, then say --yes")
-    typer.confirm("Go on?", abort=True, err=True)
+    confirm()
 
 
 def _show_plan(place: Home, plan: RecoveryPlan, as_json: bool) -> None:

@@ -17,7 +17,7 @@ from typing import Literal
 
 from events.codec import encode_control, rewound
 from events.envelope import ID_BYTES, Epoch
-from events.errors import Busy, TablesDamaged
+from events.errors import Busy, Refused, TablesDamaged, Unavailable
 from events.log import Entry as LogEntry
 from events.log import EventLog, Record, TimeType
 from events.partitioning import all_partitions
@@ -28,6 +28,7 @@ from projections.completing import complete_journal
 from projections.store import Tables
 from replicator.continuity import check_continuity
 from replicator.planning import Holdings, RecoveryPlan, Target, beyond, plan_recovery, refuse_future, resolve
+from replicator.pruning import pin
 from replicator.snapshot import open_snapshot
 from services.projecting import catch_up, finish_journal
 from services.recovery.looking import View, find_log, look
@@ -125,6 +126,7 @@ def act(system: System, request: Request, view: View, plan: RecoveryPlan, report
     report.plan = plan
     attempt = Attempt(system, report.started, view.newest, tell)
     log, after = view.log, view.newest
+    pin_archive(system, plan, tell)
     if plan.restore_log is not None:
         tell(f"Restoring the log: {plan.restore_log.records():,} records.")
         generation = new_epoch()
@@ -158,6 +160,18 @@ def act(system: System, request: Request, view: View, plan: RecoveryPlan, report
             report.verified = finish(system, log, request.workers, clock)
         attempt.ended(report, view.effect_now(log))
     report.finished = system.clock()
+
+
+def pin_archive(system: System, plan: RecoveryPlan, tell: Tell) -> None:
+    """Keeps what the plan reads from being pruned; a store that refuses is told, and the recovery goes on."""
+    if plan.restore_log is None and plan.snapshot is None:
+        return
+    try:
+        pin(system.writer().store, secrets.token_hex(8), "a recovery reads this archive")
+    except (Refused, Unavailable) as error:
+        tell(
+            f"warning: the archive is not pinned ({error.message}): let nobody prune it until this has ended"
+        )
 
 
 class _Stopwatch:

@@ -116,7 +116,7 @@ def test_each_alone_stops_at_a_signal(clinic: Path, command: str) -> None:
 
 def test_an_interrupted_command_is_gone_on_with(clinic: Path) -> None:
     """Ctrl-C: exit code 130 and a word; what was written is kept, and the same command completes it."""
-    words = ("simulate", "--patients", "20", "--events", "12000")
+    words = ("simulate", "--patients", "40", "--events", "40000")
     place = Home.open(clinic)
     with closing(place.log()) as log:
         process = start(clinic, *words)
@@ -127,7 +127,7 @@ def test_an_interrupted_command_is_gone_on_with(clinic: Path) -> None:
     assert "interrupted" in ran.err and ran.out == ""
     again = rekam(clinic, *words, "--json").json()
     assert again["skipped"] >= sum(written.values()) - 100
-    assert again["skipped"] + again["events"] == 12_000
+    assert again["skipped"] + again["events"] == 40_000
 
 
 def test_two_shippers_at_once_lose_nothing_and_double_nothing(clinic: Path) -> None:

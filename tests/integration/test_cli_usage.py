@@ -17,7 +17,7 @@ READING = ["status", "points", "digest", "show", "history"]
 COMMANDS = {
     *("init", "import fhir", "export fhir", "simulate", "project", "replicate", "run"),
     *("recover", "points", "show", "history", "digest", "status"),
-    *("archive list", "archive add", "archive copy", "archive compare"),
+    *("archive list", "archive add", "archive copy", "archive compare", "archive prune", "archive repair"),
 }
 DAY_MILLIS = 86_400_000
 

@@ -1,7 +1,6 @@
 """What only S3 can do: retention, checksums, refusals, silence."""
 
 import socket
-from datetime import UTC, datetime
 
 import boto3
 import pytest
@@ -19,8 +18,7 @@ def of(bucket, **changes):
 
 @pytest.mark.s3
 def test_retention_goes_with_each_put(s3_locked_bucket):
-    retention = Retention(1, lambda: datetime.now(UTC))
-    store = S3Store(of(s3_locked_bucket), retention)
+    store = S3Store(of(s3_locked_bucket), Retention(1))
     store.create("log/a", b"kept")
     client = boto3.client(
         "s3",
