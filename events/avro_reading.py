@@ -37,6 +37,8 @@ Reader: TypeAlias = Callable[[bytes, int], tuple[Any, int]]
 MALFORMED = (IndexError, ValueError)
 """What a reader raises on bytes that are not a value (UnicodeDecodeError is a ValueError)."""
 
+DISTINCT = "distinct"
+"""The form (`"format"`) of text that hardly comes twice, for readers alone: not part of any schema."""
 _LONGEST_VARINT = 10
 _KNOWN_TEXTS = 4096
 """How many texts one field remembers."""
@@ -200,6 +202,9 @@ class _Source:
         if kind == "bytes":
             self.add(depth, "n, i = read_length(b, i)", "j = i + n", f"{to} = b[i:j]", "i = j")
             return
+        if form == DISTINCT:
+            self.distinct(to, depth)
+            return
         read = "read_key_length" if form == "key" else "read_length"
         nul = f"if '\\0' in {to}: malformed('a text holds NUL')"
         known = self.constant(Texts(_read_decimal if form == "decimal" else _read_text))
@@ -212,6 +217,13 @@ class _Source:
         else:
             self.add(depth + 1, f"{to} = {known}[b[i + 1:j]]")
         self.add(depth + 1, "i = j")
+
+    def distinct(self, to: str, depth: int) -> None:
+        """Text that hardly comes twice: looking it up among those met before would only cost."""
+        self.add(depth, "n = b[i]", "if n & 129:", "    n, i = read_length(b, i)", "else:")
+        self.add(depth + 1, "n >>= 1", "i += 1")
+        self.add(depth, "j = i + n", f"{to} = b[i:j].decode()", "i = j")
+        self.add(depth, f"if '\\0' in {to}: malformed('a text holds NUL')")
 
     def number(self, schema: Schema, to: str, depth: int) -> None:
         """Numbers of one byte, and those of eight (every instant since 1988, in microseconds), in line."""

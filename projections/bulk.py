@@ -17,7 +17,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing, contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -35,6 +34,7 @@ from projections.judging import Homes, Read, Standing, sort_out
 from projections.lease import REBUILD
 from projections.loading import Loaded, Write, load_bucket, stop_collector, without_collector
 from projections.projector import batches, control_rows
+from projections.rows import Row
 from projections.spill import Bucket, Plan, Range, Spilling, spill
 from projections.store import IDENTITY, JOURNAL_FROM, LAYOUT, Tables, layout_of, set_heads
 from projections.system_tables import (
@@ -53,7 +53,6 @@ from projections.system_tables import (
 
 BUCKET_RECORDS = 100_000
 MOST_BUCKETS = 512
-ROWS_AT_ONCE = 5_000
 
 OpenSource: TypeAlias = Callable[[], LogReader]
 """Opens the log or the archive; with several workers one that can be sent to another process."""
@@ -70,8 +69,8 @@ class Snapshot(Protocol):
     @property
     def links(self) -> Sequence[Link]: ...
 
-    def rows(self, table: str) -> Iterable[Sequence[object]]:
-        """The rows of a state table, or of `streams`, in column order."""
+    def batches(self, table: str) -> Iterable[Sequence[Row]]:
+        """The rows of a state table, or of `streams`, in column order, some thousands at a time."""
         ...
 
 
@@ -174,9 +173,8 @@ class _Job:
         database, definition = self.fresh.database, self.tables.definition
         for table in (*definition.tables, STREAMS):
             self.tell(f"snapshot {table.name}", 0, 1)
-            rows = (tuple(row) for row in snapshot.rows(table.name))
-            while chunk := list(islice(rows, ROWS_AT_ONCE)):
-                database.insert(table, chunk)
+            for rows in snapshot.batches(table.name):
+                database.insert(table, rows)
         system = [table for table in SYSTEM_TABLES if table not in (JOURNAL, ACCESS_LOG)]
         self.fresh.index((*definition.tables, *system), self.workers)
         self.tell("tail", 0, 1)

@@ -18,7 +18,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
 
-from events.avro_reading import MALFORMED, compile_rows_reader
+from events.avro_reading import DISTINCT, MALFORMED, compile_rows_reader
 from events.avro_writing import compile_tuple_writer
 from events.envelope import ID_BYTES
 from events.errors import BadInput, Corrupt, Refused
@@ -265,7 +265,11 @@ def _table_of(raw: dict[str, Any]) -> TableFact:
 
 @lru_cache
 def _rows_reader(columns: tuple[tuple[str, str], ...]) -> Callable[[bytes, int], list[Row]]:
-    return compile_rows_reader(row_schema(columns))
+    schema = row_schema(columns)
+    for field in schema["fields"]:
+        if field["name"] == "stream" or field["name"].endswith("_id"):
+            field["format"] = DISTINCT
+    return compile_rows_reader(schema)
 
 
 def _decode(part: Part, plain: bytes, columns: tuple[tuple[str, str], ...]) -> Iterator[list[Row]]:
