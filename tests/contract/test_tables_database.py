@@ -8,6 +8,7 @@ from contextlib import closing
 import pytest
 
 from events.errors import Busy
+from events.position import EVENTS, Partition, Position
 from projections.columns import in_bytes, key_of
 from projections.database import key_order
 from projections.store import Tables, open_tables
@@ -146,6 +147,23 @@ def test_verdicts_change_in_place(tables: Tables) -> None:
         tables.database.set_verdicts(JOURNAL, [("set-aside", "s", 1), ("conflict", "s", 9)])
     assert [row.verdict for row in tables.journal("s")] == ["applied", "set-aside", "applied"]
     assert tables.database.fetch("SELECT log_offset FROM set_aside") == [(1,)]
+
+
+def test_what_folding_needs_of_a_stream_are_its_journal_rows_in_log_order(tables: Tables) -> None:
+    rows = [
+        (stream, 0, n, 0, n, ID, None, "t", 0, 0, "a", "b", "c", "applied", b"value %d" % n)
+        for n, stream in ((9, "s"), (2, "s"), (4, "other"), (5, "s"))
+    ]
+    with tables.database.writing():
+        tables.database.insert(JOURNAL, rows)
+        tables.database.set_verdicts(JOURNAL, [("set-aside", "s", 5)])
+    upto = Position({Partition(EVENTS, 0): 9})
+    for at, count in ((None, 3), (upto, 2)):
+        found = tables.journal_values("s", at)
+        whole = tables.journal("s", at)
+        assert found == [(row.log_partition, row.log_offset, row.verdict, row.value) for row in whole]
+        assert [row.log_offset for row in found] == [2, 5, 9][:count]
+        assert all(type(row.value) is bytes for row in found)
 
 
 def test_opened_again_they_are_the_same(tables: Tables, url: str) -> None:
