@@ -107,13 +107,24 @@ def key_order(table: sa.Table) -> str:
     return ", ".join(key_columns(table))
 
 
+@cache
+def _create_table(table: sa.Table, dialect: Dialect) -> str:
+    """Cached: every opening of tables compares their layout with this, and compiling takes tens of milliseconds."""
+    return str(CreateTable(table).compile(dialect=dialect)).strip()
+
+
+@cache
+def _create_index(index: sa.Index, dialect: Dialect) -> str:
+    return str(CreateIndex(index).compile(dialect=dialect)).strip()
+
+
 def table_ddl(tables: Sequence[sa.Table], dialect: Dialect) -> list[str]:
-    return [str(CreateTable(t).compile(dialect=dialect)).strip() for t in tables]
+    return [_create_table(t, dialect) for t in tables]
 
 
 def index_ddl(tables: Sequence[sa.Table], dialect: Dialect) -> list[str]:
     indexes = [i for t in tables for i in sorted(t.indexes, key=lambda i: str(i.name))]
-    return [str(CreateIndex(i).compile(dialect=dialect)).strip() for i in indexes]
+    return [_create_index(i, dialect) for i in indexes]
 
 
 def ddl(state_tables: Sequence[sa.Table], dialect: Dialect) -> list[str]:
