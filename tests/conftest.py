@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from sqlalchemy.engine import URL, make_url
 
 from deploy.native.processes import Server
-from tests import leftovers
+from tests import examples, leftovers
 from tests.servers import (
     REQUIRE_DATA,
     SHARED_DATA,
@@ -29,6 +29,8 @@ from tests.servers import (
 
 SERVERS = pytest.StashKey[Servers]()
 
+examples.load_profile()  # before any module of tests asks for settings
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[SERVERS] = Servers()
@@ -38,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header() -> list[str]:
     there = ", ".join(f"{name} {prospect(name)}" for name in VARIABLES)
     data = "there" if shared_data_folder().is_dir() else "absent"
-    return [f"servers: {there}; full data set: {data}"]
+    return [f"servers: {there}; full data set: {data}; examples: {examples.told()}"]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -17,6 +17,7 @@ from events.memory_log import MemoryLog
 from events.position import EVENTS
 from events.rules import Verdict
 from tests.client_world import SlowBase, Troubled, client, commands, go_back, history, says
+from tests.examples import examples
 
 STREAMS = ["patient-a", "patient-b", "patient-c"]
 FATES = ["kept"] * 12 + ["twice", "lost", "unheard", "late"]
@@ -95,7 +96,7 @@ class World:
         assert not lost, "law 4: acknowledged, and neither in effect nor set aside"
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120))
 @given(st.integers(0, 2**32))
 def test_no_interleaving_loses_or_doubles_a_command(seed):
     world = World(seed)
@@ -120,7 +121,7 @@ def test_no_interleaving_loses_or_doubles_a_command(seed):
     assert history(world.log) == before
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(st.integers(0, 2**32))
 def test_heads_that_follow_agree_with_heads_that_begin_anew_and_with_an_auditor(seed):
     world = World(seed)
@@ -155,7 +156,7 @@ def test_the_worlds_hold_what_they_are_for(seed):
     assert min(counted.values()) > 100, counted
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50))
 @given(st.integers(0, 2**32))
 def test_heads_over_tables_that_lag_are_exact_or_say_that_they_cannot_know(seed):
     world = World(seed)

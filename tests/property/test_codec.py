@@ -18,6 +18,7 @@ from events.envelope import Event
 from events.errors import BadInput, RekamError, UnknownSchema
 from events.position import EVENTS, Partition, Position
 from events.rules import Rewind
+from tests.examples import examples
 from tests.payload_strategies import IDS, MICROS, TEXTS, events, payloads, values
 
 FASTAVRO = fastavro.parse_schema(
@@ -39,7 +40,7 @@ SIMPLE = Event(
 )
 
 
-@settings(max_examples=12)
+@settings(max_examples=examples(12))
 @given(st.data())
 @pytest.mark.parametrize("event_type", catalogue.event_types())
 def test_what_is_written_is_read_back(event_type: str, data: st.DataObject) -> None:
@@ -50,7 +51,7 @@ def test_what_is_written_is_read_back(event_type: str, data: st.DataObject) -> N
     assert peek_epoch(value) == event.epoch
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(events())
 def test_another_avro_library_reads_and_writes_the_same_bytes(event: Event) -> None:
     value = encode_event(event)
@@ -74,7 +75,7 @@ def test_a_sealed_payload_is_an_event(fields: dict[str, Any]) -> None:
     assert decode_event(encode_event(event)) == event
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(events(), st.data())
 def test_a_damaged_value_is_unreadable_or_another_event_and_spoils_no_neighbour(
     event: Event, data: st.DataObject
@@ -106,7 +107,7 @@ def test_a_damaged_value_is_unreadable_or_another_event_and_spoils_no_neighbour(
     peek_epoch(damaged)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.binary(max_size=300))
 @example(b"")
 @example(b"\xc3\x01")

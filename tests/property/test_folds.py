@@ -17,6 +17,7 @@ from projections.columns import Document, Kind, key_of, kinds
 from projections.folding import CompleteRows, fold_all
 from projections.folds import FOLDS
 from projections.tables import STATE_TABLES
+from tests.examples import examples
 from tests.payload_strategies import events, payloads, values
 
 RECORD_IDS = st.sampled_from(["a", "b"])
@@ -59,7 +60,7 @@ def test_every_table_names_its_stream_first_and_in_its_key() -> None:
     assert len(STATE_TABLES) == len(set(STATE_TABLES)) == len(STATE_TABLES[0].metadata.tables)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80))
 @given(HISTORIES)
 def test_folds_are_deterministic_and_change_no_event(history: list[Event]) -> None:
     before = copy.deepcopy(history)
@@ -67,7 +68,7 @@ def test_folds_are_deterministic_and_change_no_event(history: list[Event]) -> No
     assert history == before
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120))
 @given(HISTORIES)
 def test_every_row_fits_its_table(history: list[Event]) -> None:
     rows = CompleteRows(STATE_TABLES)
@@ -102,7 +103,7 @@ def _fits(table: sa.Table, row: tuple[Any, ...]) -> None:
             assert again == value, where
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80))
 @given(HISTORIES, st.integers(0, 12))
 def test_folding_on_gives_what_folding_at_once_gives(history: list[Event], cut: int) -> None:
     """Rows are all that a fold knows: it keeps nothing of its own."""
@@ -112,7 +113,7 @@ def test_folding_on_gives_what_folding_at_once_gives(history: list[Event], cut: 
     assert {t.name: dict(s.rows) for t, s in rows.shelves.items()} == _folded(history)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50))
 @given(values("id.rekam.registration.PatientRegistered"), st.data())
 def test_lists_of_a_patient_are_replaced_whole(fields: dict[str, Any], data: st.DataObject) -> None:
     history = [data.draw(events(st.just(("id.rekam.registration.PatientRegistered", fields)), "patient-1"))]

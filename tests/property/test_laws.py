@@ -33,6 +33,7 @@ from services.projecting import catch_up
 from services.recovery.acting import Report, Request, act, prepare
 from services.replicating import ship, take_snapshot
 from tests import model
+from tests.examples import examples
 from tests.log_histories import History
 from tests.systems import Died, DyingStore, TestSystem
 
@@ -328,7 +329,7 @@ def heads_of(tables: Tables) -> dict[str, tuple[str, ...]]:
 
 TestLaws = Laws.TestCase
 TestLaws.settings = settings(
-    max_examples=25,
+    max_examples=examples(25),
     stateful_step_count=25,
     deadline=None,
     print_blob=True,

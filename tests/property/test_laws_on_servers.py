@@ -16,6 +16,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from events.position import ACCESS, CONTROL, EVENTS
 from replicator.directory_store import DirectoryStore
 from replicator.s3_store import Bucket, S3Store
+from tests.examples import examples
 from tests.log_places import KafkaSite, SqliteSite
 from tests.property.test_laws import Laws
 from tests.real_systems import RealSystem, fresh_schema
@@ -28,11 +29,11 @@ class RealLaws(Laws):
     checked_times = 8
 
 
-def live(machine: type[Laws], examples: int, steps: int) -> None:
+def live(machine: type[Laws], most: int, steps: int) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=examples,
+            max_examples=examples(most),
             stateful_step_count=steps,
             deadline=None,
             print_blob=True,
@@ -49,7 +50,7 @@ def test_the_laws_hold_in_files() -> None:
             counts = {EVENTS: 1, ACCESS: 1, CONTROL: 1}
             return RealSystem(SqliteSite(folder), self.store, f"sqlite:{folder / 'tables.db'}", counts)
 
-    live(InFiles, examples=5, steps=15)
+    live(InFiles, most=5, steps=15)
 
 
 @pytest.mark.kafka
@@ -73,4 +74,4 @@ def test_the_laws_hold_on_servers(
             tables = fresh_schema(postgresql_database)
             return RealSystem(KafkaSite(kafka_server), self.store, tables, counts)
 
-    live(OnServers, examples=2, steps=12)
+    live(OnServers, most=2, steps=12)

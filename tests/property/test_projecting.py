@@ -26,6 +26,7 @@ from projections.projector import project
 from projections.store import Tables, open_tables
 from projections.system_tables import ACCESS_LOG, JOURNAL, LISTED_TABLES, META, STREAMS, UNREADABLE
 from tests import reference
+from tests.examples import examples
 from tests.log_histories import History
 from tests.tiny_tables import tiny
 
@@ -166,7 +167,7 @@ CHECKS = [check_projector, check_rebuild, check_snapshot, check_the_past]
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10))
 @given(seed=SEEDS)
 def test_on_sqlite(check: Callable[[int, OpenTables], None], seed: int) -> None:
     with on_sqlite() as open_new:

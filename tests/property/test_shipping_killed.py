@@ -13,6 +13,7 @@ from events.position import EVENTS, Partition, Position
 from events.rules import Link
 from replicator.snapshot import TableImage, open_snapshot, write_snapshot
 from tests.archives import World, create_archive, everything, logged
+from tests.examples import examples
 
 
 class Killed(BaseException):
@@ -143,7 +144,7 @@ def test_a_snapshot_killed_at_every_operation():
     assert operations > 15
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(
     st.lists(
         st.tuples(st.sampled_from(["write", "ship", "die", "two"]), st.integers(0, 60)),

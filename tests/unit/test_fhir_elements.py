@@ -13,6 +13,7 @@ from services.fhir import elements
 from services.fhir.items import validated
 from services.fhir.mapping import MAPPINGS, map_resource
 from services.fhir.references import Naming, patient_of
+from tests.examples import examples
 from tests.fhir_resources import RESOURCES
 
 SECOND = 1_000_000
@@ -160,7 +161,7 @@ def mangled(value: object, random: Random, odds: float) -> object:
 
 
 @pytest.mark.parametrize("kind", sorted(MAPPINGS))
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(seed=st.integers(0, 2**32), odds=st.sampled_from([0.0, 0.05, 0.3]))
 def test_no_content_can_make_a_mapping_fail(kind: str, seed: int, odds: float) -> None:
     held = mangled(RESOURCES[kind], Random(seed), odds)

@@ -22,6 +22,7 @@ from services.fhir.exact_json import parse
 from services.fhir.exporting import export_events
 from services.fhir.importing import Progress, Report, import_fhir
 from services.fhir.references import patient_stream, source_stream
+from tests.examples import examples
 from tests.fhir_resources import RESOURCES, TEXTS
 from tests.fhir_standing import LogStanding, MeddledLog, rewind
 
@@ -414,7 +415,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(steps=STEPS, batch=st.integers(1, 8))
 def test_whatever_happens_the_record_holds_what_was_imported_last(
     tmp_path_factory: pytest.TempPathFactory, steps: list[Any], batch: int

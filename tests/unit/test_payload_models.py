@@ -12,6 +12,7 @@ from events import catalogue, generate_payloads
 from events.codec import encode_event
 from events.payloads import MODELS, care, clinic, registration
 from events.payloads.common import Coding, Quantity
+from tests.examples import examples
 from tests.payload_strategies import payloads
 from tests.property.test_codec import SIMPLE
 
@@ -27,7 +28,7 @@ def test_every_event_type_has_a_model_with_its_fields_in_order() -> None:
         assert list(model.model_fields) == fields
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(payloads())
 def test_what_a_schema_allows_a_model_gives_back(payload: tuple[str, dict[str, Any]]) -> None:
     name, fields = payload

@@ -14,6 +14,7 @@ from replicator import snapshot as snapshots
 from replicator.encryption import unseal
 from replicator.snapshot import TableImage, open_snapshot, write_snapshot
 from tests.archives import IDENTITY, World
+from tests.examples import examples
 
 KINDS = {
     "text": st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
@@ -67,7 +68,7 @@ def test_a_snapshot_comes_back_as_it_was():
     assert point.size_bytes == sum(p.size_bytes for t in found.tables for p in t.parts)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.data())
 def test_rows_of_any_kinds_come_back(data):
     kinds = data.draw(st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=9))
