@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,9 +14,11 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from sqlalchemy.engine import URL, make_url
+from xdist.workermanage import WorkerController
 
 from deploy.native.processes import Server
 from tests import examples, leftovers
+from tests.lending import Borrowed, Counter, Lender
 from tests.servers import (
     REQUIRE_DATA,
     SHARED_DATA,
@@ -28,13 +32,39 @@ from tests.servers import (
 )
 
 SERVERS = pytest.StashKey[Servers]()
+LENDER = pytest.StashKey[Lender]()
+COUNTER = "rekam_counter"
 
 examples.load_profile()  # before any module of tests asks for settings
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[SERVERS] = Servers()
+    told_a_worker = getattr(config, "workerinput", None)
+    config.stash[SERVERS] = (
+        Servers() if told_a_worker is None else Borrowed(counter=Counter(*told_a_worker[COUNTER]))
+    )
     leftovers.adopt_orphans()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """As many workers as processors are ours; none where single tests are named, which a debugger may want to enter."""
+    return 0 if config.args and all("::" in named for named in config.args) else _processors()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: WorkerController) -> None:
+    """Tells a worker where to ask for servers."""
+    stash = node.config.stash
+    if LENDER not in stash:
+        stash[LENDER] = Lender(stash[SERVERS])
+    node.workerinput[COUNTER] = tuple(stash[LENDER].counter)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[SERVERS].discard()
+    if LENDER in config.stash:
+        config.stash[LENDER].close()
 
 
 def pytest_report_header() -> list[str]:
@@ -51,11 +81,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture(scope="session")
-def servers(pytestconfig: pytest.Config) -> Iterator[Servers]:
+def servers(pytestconfig: pytest.Config) -> Servers:
     """The session's servers; nothing is started before a test asks."""
-    held = pytestconfig.stash[SERVERS]
-    yield held
-    held.discard()
+    return pytestconfig.stash[SERVERS]
 
 
 @pytest.fixture(scope="session")
@@ -154,6 +182,13 @@ def no_process_left(pytestconfig: pytest.Config) -> Iterator[None]:
         pytest.fail(
             f"child processes left behind: {', '.join(map(leftovers.described, remaining))}", pytrace=False
         )
+
+
+def _processors() -> int:
+    """How many this process may run on (where the system tells), else how many there are."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _administer(url: str, statement: str) -> None:

@@ -2,7 +2,8 @@
 
 A server starts when a test first asks for it and ends with the session. Where there is none the test is skipped with
 the reason, or fails when REKAM_REQUIRE_SERVERS=1 (continuous integration), so that nothing passes by not running.
-What was found, started or lacked is kept for the summary at the end of the run.
+What was found, started or lacked is kept for the summary at the end of the run. Where several processes share the
+tests, one of them keeps the servers for all: see tests/lending.py.
 """
 
 from __future__ import annotations
@@ -70,25 +71,13 @@ class Servers:
     def address(self, name: str) -> Mapping[str, str]:
         """The variables that say where the server is; skips or fails the asking test where there is none."""
         if name not in self.told:
-            self._obtain(name)
+            self.obtain(name)
         if name not in self.addresses:
             lack(f"{name} server {self.told[name]}", REQUIRE_SERVERS)
         return self.addresses[name]
 
-    def own(self, name: str) -> Server:
-        """A new server for one test to kill and restart, native only; the caller discards it."""
-        try:
-            return prepare(name).start(bound=True)
-        except Lacking as error:
-            lack(f"no {name} server of our own: {error}", REQUIRE_SERVERS)
-
-    def discard(self) -> None:
-        """End what was started, side by side."""
-        if self.started:
-            with ThreadPoolExecutor(max_workers=len(self.started)) as pool:
-                list(pool.map(lambda server: server.discard(), self.started.values()))
-
-    def _obtain(self, name: str) -> None:
+    def obtain(self, name: str) -> None:
+        """Find or start the server; what came of it is told, and its address known if there is one."""
         if os.environ.get(VARIABLES[name][0]):
             self.addresses[name] = _from_environment(name)
             self.told[name] = "found, by the environment's address"
@@ -106,6 +95,19 @@ class Servers:
             kind = "in a container"
         self.addresses[name] = self.started[name].environment
         self.told[name] = f"started {kind} in {time.monotonic() - began:.1f} s"
+
+    def own(self, name: str) -> Server:
+        """A new server for one test to kill and restart, native only; the caller discards it."""
+        try:
+            return prepare(name).start(bound=True)
+        except Lacking as error:
+            lack(f"no {name} server of our own: {error}", REQUIRE_SERVERS)
+
+    def discard(self) -> None:
+        """End what was started, side by side."""
+        if self.started:
+            with ThreadPoolExecutor(max_workers=len(self.started)) as pool:
+                list(pool.map(lambda server: server.discard(), self.started.values()))
 
 
 def lack(reason: str, required_by: str) -> None:
