@@ -49,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """As many workers as processors are ours; none where single tests are named, which a debugger may want to enter."""
-    return 0 if all("::" in named for named in config.args) else _processors()
+    return 0 if config.args and all("::" in named for named in config.args) else _processors()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
+from functools import cache
 
 from events.effective import ListedMarks, Mark
 from events.envelope import Epoch, Event
@@ -19,7 +20,13 @@ from tests import model
 
 
 def model_history(seed: int) -> Iterator[model.Log]:
-    """The log of the model's check at some moments of its life, copied, its end last."""
+    """The log of the model's check at some moments of its life, its end last; copies, which the caller may change."""
+    yield from map(copied, _moments(seed))
+
+
+@cache
+def _moments(seed: int) -> list[model.Log]:
+    """Kept, since the check of one seed takes longer than what most tests do with its history."""
     rnd, made, copies = random.Random(seed ^ 0xC0FFEE), [], []
 
     class Watched(model.Log):
@@ -37,8 +44,7 @@ def model_history(seed: int) -> Iterator[model.Log]:
         model.check(seed)
     finally:
         model.Log = plain
-    yield from copies
-    yield copied(made[0])
+    return [*copies, copied(made[0])]
 
 
 def copied(log: model.Log) -> model.Log:

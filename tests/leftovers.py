@@ -7,6 +7,7 @@ that was killed in a test is noticed too and does not live on unseen.
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Collection
 from multiprocessing import resource_tracker
@@ -25,6 +26,8 @@ def adopt_orphans() -> None:
 
 def children() -> set[psutil.Process]:
     """Our living child processes, but for Python's own resource tracker."""
+    if not _has_any():
+        return set()
     tracker = getattr(resource_tracker._resource_tracker, "_pid", None)
     return {child for child in psutil.Process().children() if child.pid != tracker and _lives(child)}
 
@@ -44,6 +47,17 @@ def described(process: psutil.Process) -> str:
         return f"{process.pid} ({' '.join(process.cmdline()[:3])})"
     except psutil.Error:
         return str(process.pid)
+
+
+def _has_any() -> bool:
+    """Whether there is a child at all, which is asked around each test; finding out which looks at every process."""
+    if not hasattr(os, "waitid"):
+        return True
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # takes nothing from who waits for it
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _lives(process: psutil.Process) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import lzma
 import random
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from multiprocessing import get_context
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,13 @@ from projections.digest import digest
 from projections.projector import project
 from projections.store import Tables, open_tables
 from projections.system_tables import JOURNAL
+from services.fhir import importing
 from services.fhir.exact_json import parse, write
 from services.fhir.exporting import export_fhir
 from services.fhir.references import patient_stream
 from services.fhir.standing import TablesStanding, directory_of
 from services.projecting import Patience
-from tests.fhir_import_child import CLINIC, import_into
+from tests.fhir_import import CLINIC, import_into
 from tests.fhir_resources import RESOURCES
 from tests.fhir_standing import ACTOR, rewind
 from tests.servers import ROOT
@@ -124,10 +125,10 @@ def test_killed_again_and_again_it_completes(small: Path, tmp_path: Path) -> Non
         child = _start(broken, "fhir", small)
         deadline = time.monotonic() + 60
         goal = _log_bytes(broken) + rnd.randint(1, 400_000)
-        while child.poll() is None and _log_bytes(broken) < goal and time.monotonic() < deadline:
+        while child.is_alive() and _log_bytes(broken) < goal and time.monotonic() < deadline:
             time.sleep(0.002)  # looks at the file; no result depends on how long
         child.kill()
-        child.wait()
+        child.join()
     import_into(broken, "fhir", small)
     assert digests(broken) == digests(whole)
     opened = open_tables(f"sqlite:{broken / 'tables.db'}", create=False)
@@ -145,15 +146,22 @@ def test_two_processes_import_the_same_and_another_source(small: Path, tmp_path:
     for source in ("fhir", "other"):
         import_into(whole, source, small)
     children = [_start(shared, source, small) for source in ("fhir", "fhir", "other")]
-    assert [child.wait(120) for child in children] == [0, 0, 0]
+    for child in children:
+        child.join(120)
+    assert [child.exitcode for child in children] == [0, 0, 0]
     assert digests(shared) == digests(whole)
 
 
-def _start(
-    folder: Path, source: str, path: Path, *, batch: int | None = 50, stdout: int = subprocess.DEVNULL
-) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.fhir_import_child", str(folder), source, str(path)]
-    return subprocess.Popen(command + ([str(batch)] if batch else []), cwd=ROOT, stdout=stdout)
+def _start(folder: Path, source: str, path: Path) -> ForkProcess:
+    """An import in small batches, in a fork of this process: it is at work at once. Nothing in `folder` may be open."""
+
+    def work() -> None:
+        importing.BATCH_ITEMS = 50
+        import_into(folder, source, path)
+
+    process = get_context("fork").Process(target=work)
+    process.start()
+    return process
 
 
 def _log_bytes(folder: Path) -> int:

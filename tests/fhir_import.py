@@ -1,15 +1,11 @@
-"""An import in a process of its own, to be killed: `python -m tests.fhir_import_child FOLDER SOURCE PATH [BATCH]`."""
+"""An import into log and tables in a folder."""
 
 from __future__ import annotations
 
-import json
-import resource
-import sys
 from pathlib import Path
 
 from events.sqlite_log import SqliteLog
 from projections.store import open_tables
-from services.fhir import importing
 from services.fhir.importing import Report, import_fhir
 from services.fhir.standing import TablesStanding
 
@@ -32,10 +28,3 @@ def import_into(folder: Path, source: str, path: Path, tables_url: str | None = 
     finally:
         tables.close()
         log.close()
-
-
-if __name__ == "__main__":
-    folder, source, path, *batch = sys.argv[1:]
-    importing.BATCH_ITEMS = int(batch[0]) if batch else importing.BATCH_ITEMS
-    done = import_into(Path(folder), source, Path(path)).to_json()
-    print(json.dumps({**done, "resident_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))  # noqa: T201
