@@ -169,5 +169,5 @@ class _Image:
         with tables.reading():
             self._rows = {t.name: list(tables.all_rows(t)) for t in (*tables.definition.tables, STREAMS)}
 
-    def rows(self, table: str) -> list[tuple[object, ...]]:
-        return self._rows[table]
+    def batches(self, table: str) -> list[list[tuple[object, ...]]]:
+        return [self._rows[table]]

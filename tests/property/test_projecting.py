@@ -81,8 +81,8 @@ class Image:
         with tables.reading():
             self._rows = {t.name: list(tables.all_rows(t)) for t in (*tables.definition.tables, STREAMS)}
 
-    def rows(self, table: str) -> list[Any]:
-        return self._rows[table]
+    def batches(self, table: str) -> list[list[Any]]:
+        return [self._rows[table]]
 
 
 def check_projector(seed: int, open_new: OpenTables) -> None:
