@@ -29,8 +29,10 @@ from projections.store import Tables
 from replicator.continuity import check_continuity
 from replicator.planning import Holdings, RecoveryPlan, Target, beyond, plan_recovery, refuse_future, resolve
 from replicator.snapshot import open_snapshot
+from services.backups.cadence import Work
 from services.projecting import catch_up, finish_journal
 from services.recovery.looking import View, find_log, look
+from services.recovery.measuring import keep_rates, read_rates
 from services.recovery.taking_up import Attempt, Tell
 from services.recovery.verifying import verify
 from services.replicating import ship
@@ -110,7 +112,7 @@ def _plan(system: System, request: Request, view: View, *, with_tail: bool) -> R
     position = resolve(request.target, holdings, view.times, system.clock())
     if request.target.time is None:
         position = view.end
-    return plan_recovery(request.target, position, holdings, view.situation)
+    return plan_recovery(request.target, position, holdings, view.situation, read_rates(system))
 
 
 def _with_tail(holdings: Holdings, now: int) -> Holdings:
@@ -148,6 +150,7 @@ def act(system: System, request: Request, view: View, plan: RecoveryPlan, report
             clock.step("rewind")
         bring_tables(system, log, view, plan, request.workers, tell)
         clock.step("tables")
+        keep_rates(system, _work(view, plan, report))
         tell("Writing the checkpoint that covers the recovery.")
         report.checkpoint = ship(system, log).checkpoint
         clock.step("checkpoint")
@@ -158,6 +161,13 @@ def act(system: System, request: Request, view: View, plan: RecoveryPlan, report
             report.verified = finish(system, log, request.workers, clock)
         attempt.ended(report, view.effect_now(log))
     report.finished = system.clock()
+
+
+def _work(view: View, plan: RecoveryPlan, report: Report) -> Work:
+    """What was done so far, for the estimates of the next plan."""
+    rows = sum(s.rows for s in view.holdings.snapshots if s.id == plan.snapshot)
+    seconds = report.steps
+    return Work(report.restored_records, seconds.get("log", 0.0), rows, plan.replayed, seconds["tables"])
 
 
 class _Stopwatch:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
-from tests.command_line import rekam
+from tests.command_line import finish, rekam, start, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +60,44 @@ def test_what_cannot_be_is_said(clinic: Path) -> None:
     ran = rekam(clinic, "backup", "differential", code=1)
     assert "no full backup" in ran.err and "rekam backup full" in ran.err
     assert "no backup of that label" in rekam(clinic, "backup", "show", "x", code=1).err
+
+
+def settings(home: Path, text: str) -> None:
+    with (home / "rekam.toml").open("a") as file:
+        file.write(text)
+
+
+def test_replicating_takes_what_is_due(clinic: Path) -> None:
+    with start(clinic, "replicate") as process:
+        wait_for(lambda: any((clinic / "archive" / "backups").glob("*-full-*")), "a full backup")
+        wait_for(
+            lambda: rekam(clinic, "backup", "list", "--json").json()["backups"], "a checkpoint that names it"
+        )
+        process.send_signal(signal.SIGTERM)
+        assert "backup 2" in finish(process).err
+    standing = rekam(clinic, "status", "--json").json()
+    assert standing["status"] == "green" and standing["backups"]["full"].endswith("-full")
+    assert "-full (" in rekam(clinic, "status").out
+
+
+def test_objectives_that_cannot_be_kept_turn_the_status_yellow(clinic: Path) -> None:
+    settings(clinic, "[objectives]\nrpo_seconds = 1.05\nrto_seconds = 0.5\n")
+    take(clinic, "full")
+    found = rekam(clinic, "status", "--json").json()
+    assert found["status"] == "yellow"
+    words = " ".join(finding["text"] for finding in found["findings"])
+    assert "the RPO of 1.1 s cannot be kept" in words or "the RPO of 1.0 s cannot be kept" in words
+    assert "the RTO is 0.5 s: it cannot be kept" in words
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[backup]\nfull = "sometimes"\n',
+        "[objectives]\nrpo_seconds = 0\n",
+        '[backup]\nfulll = "daily"\n',
+    ],
+)
+def test_a_schedule_that_is_none_is_refused(clinic: Path, text: str) -> None:
+    settings(clinic, text)
+    assert text.split('"')[0].split("\n")[1].split(" ")[0] in rekam(clinic, "status", code=2).err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
@@ -20,6 +21,8 @@ from replicator import merging
 from replicator.backups import Kind, full_of, label_of, named, parse_backup, read_backups
 from replicator.entries import SegmentEntry, parse_entry
 from replicator.merging import halving
+from services.backups.keeping import back_up_forever
+from services.backups.schedule import Schedule
 from services.backups.taking import back_up
 from services.replicating import ship
 from tests.archives import everything, logged
@@ -208,3 +211,23 @@ def test_a_full_backup_merges_old_small_segments(system):
     index = system.archive()
     assert max(len(held) for held in index.segments.values()) < 16
     assert everything(index) == logged(system.place.log, index.end())
+
+
+def test_what_is_due_is_taken_beside_and_a_failure_is_told_and_tried_again(system):
+    write(system)
+    system.planned = Schedule(full_millis=3_600_000, differential_millis=60_000)
+    told: list[str] = []
+    stop = threading.Event()
+
+    def tell(text: str) -> None:
+        told.append(text)
+        system.clock.now += 61_000
+        if len(told) == 1:
+            system.place.log = lost
+        if len(told) == 3:
+            stop.set()
+
+    lost, system.place.log = system.place.log, None
+    back_up_forever(system, stop, tell, look_seconds=0.01)
+    assert "waits" in told[0] and "-full: 5 events" in told[1] and "-differential: 5 events" in told[2]
+    assert [b.backup for b in system.archive().backups] == [Kind.FULL, Kind.DIFFERENTIAL]
