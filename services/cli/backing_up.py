@@ -10,8 +10,10 @@ import typer
 from replicator.archive import ArchiveIndex
 from replicator.backups import Backup, Kind, full_of, named, read_backups, reading, to_json
 from replicator.entries import BackupEntry
+from services.backups import deleting
+from services.backups.deleting import Deletion, plan_deletion
 from services.backups.taking import back_up
-from services.cli.options import ArchiveOption, HomeOption, JsonOption, open_home
+from services.cli.options import ArchiveOption, HomeOption, JsonOption, confirm, open_home, operator
 from services.cli.output import print_json, show, show_table
 from services.home import Home
 from services.moments import show_millis, show_span
@@ -29,6 +31,7 @@ def register(app: typer.Typer) -> None:
     backup.command("incremental")(incremental)
     backup.command("list")(list_)
     backup.command("show")(show_)
+    backup.command("delete")(delete)
     app.add_typer(backup, name="backup")
 
 
@@ -128,3 +131,63 @@ def backup_json(place: Home, backup: Backup) -> dict[str, Any]:
         found[name] = show_millis(found[name], place.zone)
     found["duration_seconds"] = found.pop("duration_millis") / MILLIS
     return found
+
+
+def delete(
+    label: LabelArgument,
+    home: HomeOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would happen, and change nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+    archive: ArchiveOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a backup off the catalogue. Its bytes are left to retention; every moment stays restorable."""
+    place = open_home(home, archive)
+    index = place.archive()
+    deletion = plan_deletion(index.backups, index.snapshots, label)
+    words, checkpoint = _deletion_words(place, deletion), None
+    if not dry_run:
+        if not yes:
+            confirm(words, as_json)
+        with closing(place.log()) as log:
+            checkpoint = deleting.delete(place, log, deletion, operator())
+    if as_json:
+        print_json(_deletion_json(place, deletion, checkpoint))
+        return
+    for line in (
+        words if checkpoint is None else [f"{label} is off the catalogue since checkpoint {checkpoint}."]
+    ):
+        show(line)
+
+
+def _deletion_words(place: Home, deletion: Deletion) -> list[str]:
+    lines = [
+        f"{deletion.backup.label} goes off the catalogue; retention may then remove {deletion.size_bytes:,} bytes."
+    ]
+    if deletion.slower_from is None:
+        return [*lines, "No moment takes longer to restore."]
+    since = show_millis(deletion.slower_from, place.zone)
+    until = show_millis(deletion.slower_to, place.zone) if deletion.slower_to else "the newest"
+    start = f"snapshot {deletion.instead}" if deletion.instead else "the log's beginning"
+    return [*lines, f"Moments from {since} to {until} take longer to restore: they start from {start}."]
+
+
+def _deletion_json(place: Home, deletion: Deletion, checkpoint: int | None) -> dict[str, Any]:
+    def moment(millis: int | None) -> str | None:
+        return None if millis is None else show_millis(millis, place.zone)
+
+    return {
+        "label": deletion.backup.label,
+        "replaces": list(deletion.replaces),
+        "size_bytes": deletion.size_bytes,
+        "slower": None
+        if deletion.slower_from is None
+        else {
+            "from": moment(deletion.slower_from),
+            "to": moment(deletion.slower_to),
+            "snapshot": deletion.instead,
+        },
+        "checkpoint": checkpoint,
+    }

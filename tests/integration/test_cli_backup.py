@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_line import finish, rekam, start, wait_for
+from tests.command_line import finish, lose, rekam, start, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +101,20 @@ def test_objectives_that_cannot_be_kept_turn_the_status_yellow(clinic: Path) -> 
 def test_a_schedule_that_is_none_is_refused(clinic: Path, text: str) -> None:
     settings(clinic, text)
     assert text.split('"')[0].split("\n")[1].split(" ")[0] in rekam(clinic, "status", code=2).err
+
+
+def test_a_backup_is_deleted_only_when_that_is_confirmed(clinic: Path) -> None:
+    first, second = take(clinic, "full")["label"], take(clinic, "full")["label"]
+    shown = rekam(clinic, "backup", "delete", first, "--dry-run", "--json").json()
+    assert shown["checkpoint"] is None and shown["slower"]["from"] and len(shown["replaces"]) == 2
+    assert "take longer" in rekam(clinic, "backup", "delete", first, "--dry-run").out
+    assert "--yes" in rekam(clinic, "backup", "delete", first, "--json", code=1).err
+    assert len(rekam(clinic, "backup", "list", "--json").json()["backups"]) == 2
+    rekam(clinic, "backup", "delete", first, "--yes")
+    (left,) = rekam(clinic, "backup", "list", "--json").json()["backups"]
+    assert left["label"] == second
+    assert len(rekam(clinic, "points", "--json").json()["snapshots"]) == 1
+    lose(clinic, "log.db", "tables.db")
+    assert (
+        rekam(clinic, "recover", "--to", "latest", "--yes", "--json").json()["snapshot"] == left["snapshot"]
+    )

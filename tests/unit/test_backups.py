@@ -21,9 +21,14 @@ from replicator import merging
 from replicator.backups import Kind, full_of, label_of, named, parse_backup, read_backups
 from replicator.entries import SegmentEntry, parse_entry
 from replicator.merging import halving
+from replicator.planning import ASSUMED
+from replicator.tombstones import add_tombstone
+from services.backups.cadence import Work
+from services.backups.deleting import delete, plan_deletion
 from services.backups.keeping import back_up_forever
 from services.backups.schedule import Schedule
 from services.backups.taking import back_up
+from services.recovery.measuring import keep_rates, read_rates
 from services.replicating import ship
 from tests.archives import everything, logged
 from tests.log_histories import note
@@ -231,3 +236,79 @@ def test_what_is_due_is_taken_beside_and_a_failure_is_told_and_tried_again(syste
     back_up_forever(system, stop, tell, look_seconds=0.01)
     assert "waits" in told[0] and "-full: 5 events" in told[1] and "-differential: 5 events" in told[2]
     assert [b.backup for b in system.archive().backups] == [Kind.FULL, Kind.DIFFERENTIAL]
+
+
+def remove(system: TestSystem, label: str) -> None:
+    index = system.archive()
+    with closing(system.log()) as log:
+        delete(system, log, plan_deletion(index.backups, index.snapshots, label), "op")
+
+
+def test_what_a_kept_backup_needs_is_not_deleted(system):
+    write(system)
+    full, differential = take(system, Kind.FULL), take(system, Kind.DIFFERENTIAL)
+    incremental = take(system, Kind.INCREMENTAL)
+    for label, needing in ((full.label, differential.label), (differential.label, incremental.label)):
+        with pytest.raises(Refused, match=f"needed by {needing}"):
+            remove(system, label)
+    for label in (incremental.label, differential.label, full.label):
+        remove(system, label)
+    index = system.archive()
+    assert index.backups == [] == index.snapshots
+    assert everything(index) == logged(system.place.log, index.end()), "the log stays"
+    with pytest.raises(Refused, match="no backup of that label"):
+        remove(system, full.label)
+
+
+def test_a_deletion_says_which_moments_get_slower(system):
+    fulls = []
+    for _ in range(3):
+        write(system)
+        fulls.append(take(system, Kind.FULL))
+    index = system.archive()
+    plans = [plan_deletion(index.backups, index.snapshots, full.label) for full in fulls]
+    assert [(p.slower_from, p.slower_to, p.instead) for p in plans] == [
+        (fulls[0].complete_through, fulls[1].complete_through, None),
+        (fulls[1].complete_through, fulls[2].complete_through, fulls[0].snapshot),
+        (fulls[2].complete_through, None, fulls[1].snapshot),
+    ]
+    assert all(plan.size_bytes > 500 for plan in plans)
+    remove(system, fulls[1].label)
+    assert [b.label for b in system.archive().backups] == [fulls[0].label, fulls[2].label]
+    assert [s.id for s in system.archive().snapshots] == [fulls[0].snapshot, fulls[2].snapshot]
+
+
+def test_deleted_while_something_was_built_on_it_is_refused(system):
+    write(system)
+    full = take(system, Kind.FULL)
+    index = system.archive()
+    plan = plan_deletion(index.backups, index.snapshots, full.label)
+    take(system, Kind.DIFFERENTIAL)
+    with closing(system.log()) as log, pytest.raises(Refused, match="needed by"):
+        delete(system, log, plan, "op")
+    assert len(system.archive().backups) == 2
+
+
+def test_of_two_tombstones_the_second_has_no_effect(system):
+    write(system)
+    full = take(system, Kind.FULL)
+    index = system.archive()
+    plan = plan_deletion(index.backups, index.snapshots, full.label)
+    stones = [add_tombstone(system.writer(), plan.replaces, time=n, actor="op", reason="") for n in (1, 2)]
+    with closing(system.log()) as log:
+        for stone in stones:
+            system.clock.now += 1
+            ship(system, log, entries=[stone])
+    kept = [entry.key for entry in system.archive().entries if entry.kind == "tombstone"]
+    assert kept == [stones[0].key] and system.archive().backups == []
+
+
+def test_what_was_measured_is_kept_and_what_is_not_ours_is_passed_over(system):
+    assert read_rates(system) == ASSUMED
+    keep_rates(system, Work(0, 0, 0, 1_000, 0.5))
+    assert system.rates is None, "too short to say anything"
+    keep_rates(system, Work(50_000, 2.0, 0, 90_000, 4.0))
+    assert (read_rates(system).restore_per_second, read_rates(system).replay_per_second) == (25_000, 22_500)
+    for wrong in (b"", b"{", b'{"replay_per_second": -1}', b"[]"):
+        system.rates = wrong
+        assert read_rates(system) == ASSUMED
