@@ -22,7 +22,7 @@ from events.rules import Rewind
 from replicator.checkpoints import checkpoints_after, first_fitting, signed_head
 from replicator.config import ArchiveConfig, read_config
 from replicator.encryption import Identity
-from replicator.entries import CheckpointsEntry, Entry, SchemaEntry, SegmentEntry, SnapshotEntry
+from replicator.entries import BackupEntry, CheckpointsEntry, Entry, SchemaEntry, SegmentEntry, SnapshotEntry
 from replicator.fetching import fetch, fetch_ahead
 from replicator.holes import covering, current_segments, refuse_holes
 from replicator.joined import Checkpoint, split_checkpoints
@@ -199,6 +199,11 @@ class ArchiveIndex:
     @property
     def snapshots(self) -> list[SnapshotEntry]:
         return [e for e in self.entries if isinstance(e, SnapshotEntry)]
+
+    @property
+    def backups(self) -> list[BackupEntry]:
+        """The catalogue, in commit order."""
+        return [e for e in self.entries if isinstance(e, BackupEntry)]
 
     @property
     def schemas(self) -> list[SchemaEntry]:

@@ -114,6 +114,24 @@ class SummaryEntry(Entry):
     n: int
 
 
+@dataclass(frozen=True)
+class BackupEntry(Entry):
+    """A backup of the catalogue: what decides when the next is due and what builds on it. See backups.py."""
+
+    label: str
+    backup: str
+    """Its kind."""
+    begun: int
+    complete_through: int
+    """Milliseconds UTC."""
+    checkpoint: int
+    """The number of the checkpoint that it builds on: the next one, or a later one, names it."""
+    position: Position
+    parent: str | None
+    """The label of the backup that it builds on."""
+    snapshot: str | None
+
+
 def entry_json(kind: str, key: str, stored: bytes, plain: bytes, size_bytes: int, **members: Any) -> Json:
     """The JSON of an entry; `parse_entry` makes the entry of it."""
     return {
@@ -203,7 +221,23 @@ def _summary(raw: Json, common: Json) -> SummaryEntry:
     return SummaryEntry(**common, n=natural(raw["n"]))
 
 
+def _backup(raw: Json, common: Json) -> BackupEntry:
+    parent, snapshot = raw["parent"], raw["snapshot"]
+    return BackupEntry(
+        **common,
+        label=_text(raw["label"]),
+        backup=_text(raw["backup"]),
+        begun=natural(raw["begun"]),
+        complete_through=natural(raw["complete_through"]),
+        checkpoint=natural(raw["checkpoint"]),
+        position=Position.from_json(raw["position"]),
+        parent=None if parent is None else _text(parent),
+        snapshot=None if snapshot is None else _text(snapshot),
+    )
+
+
 _KINDS = {
+    "backup": _backup,
     "segment": _segment,
     "schema": _schema,
     "snapshot": _snapshot,

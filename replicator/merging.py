@@ -70,6 +70,29 @@ def since(position: Position) -> Callable[[SegmentEntry], Hashable | None]:
     return lambda segment: True if segment.first >= position[segment.partition] else None
 
 
+def halving(held: Held) -> list[Merge]:
+    """Merges after which each segment is at least twice as large as the next newer one, as far as they fit together.
+
+    So there are few of them, about log2 of the log's size and one for each MERGED_BYTES, and whenever a record is
+    written again the object that holds it has grown by half at least: that happens a logarithmic number of times.
+    """
+    return [merge for segments in held.values() for merge in _halving(segments)]
+
+
+def _halving(segments: Iterable[SegmentEntry]) -> list[Merge]:
+    stack: list[tuple[int, list[SegmentEntry]]] = []
+    for segment in segments:
+        size, newest = segment.plain_bytes, [segment]
+        while stack and stack[-1][1][-1].stop == newest[0].first:
+            older = stack[-1][0]
+            if older >= 2 * size or older + size > MERGED_BYTES:
+                break
+            newest = [*stack.pop()[1], *newest]
+            size += older
+        stack.append((size, newest))
+    return [merge for _, merge in stack if len(merge) > 1]
+
+
 def merge_segments(log: LogReader, archive: Archive, merge: Merge) -> SegmentEntry:
     """Stores the merged segment and gives its entry, which the next checkpoint must name.
 

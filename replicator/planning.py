@@ -21,10 +21,31 @@ from events.errors import BeforeArchive, BeyondArchive, Refused
 from events.position import EVENTS, Partition, Position
 from events.rules import Effect, Link, Rewind, usable
 
-REPLAY_EVENTS_PER_SECOND = 45_000
-"""Assumed until a measured rate is known; only the plan's expected seconds depend on it."""
-RESTORE_RECORDS_PER_SECOND = 100_000
 START_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How fast this machine recovers. The defaults are assumed until a recovery was measured; estimates use them."""
+
+    replay_per_second: float = 45_000.0
+    """Events read, judged and folded."""
+    restore_per_second: float = 100_000.0
+    """Records restored onto a lost log."""
+    load_per_second: float = 135_000.0
+    """Rows loaded from a snapshot."""
+
+    def seconds(self, *, restored: int = 0, rows: int = 0, replayed: int = 0) -> float:
+        """What so much takes."""
+        return (
+            START_SECONDS
+            + restored / self.restore_per_second
+            + rows / self.load_per_second
+            + replayed / self.replay_per_second
+        )
+
+
+ASSUMED = Rates()
 
 
 @dataclass(frozen=True)
@@ -103,6 +124,9 @@ class RecoveryPlan:
     segments: int
     size_bytes: int
     records: int
+    """What is read of the archive."""
+    replayed: int
+    """Records that are folded: behind the snapshot, or all of them."""
     set_aside_records: int
     """Records of events beyond the recovery point, which the rewind sets aside."""
     expected_seconds: float
@@ -157,7 +181,7 @@ def _of_events(links: Sequence[Link]) -> list[tuple[bytes | None, Mapping[Partit
 
 
 def plan_recovery(
-    target: Target, position: Position, holdings: Holdings, situation: Situation
+    target: Target, position: Position, holdings: Holdings, situation: Situation, rates: Rates = ASSUMED
 ) -> RecoveryPlan:
     """The plan that brings log and tables to `position` (from `resolve`)."""
     held = holdings.marks.last.position
@@ -168,7 +192,8 @@ def plan_recovery(
     links = chain_after(situation.control, position if rewind else None, end)
     snapshot = newest_usable(holdings.snapshots, links) if tables == "rebuild" else None
     read = _needed(holdings.segments, snapshot, restore is not None, tables)
-    replayed = sum(s.stop - s.first for s in read)
+    start = snapshot.position if snapshot else Position()
+    replayed = sum(max(0, n - start[p]) for p, n in end.items()) if tables == "rebuild" else 0
     return RecoveryPlan(
         target=target,
         position=position,
@@ -178,9 +203,10 @@ def plan_recovery(
         snapshot=snapshot.id if snapshot else None,
         segments=len(read),
         size_bytes=sum(s.size_bytes for s in read) + (snapshot.size_bytes if snapshot else 0),
-        records=replayed,
+        records=sum(s.stop - s.first for s in read),
+        replayed=replayed,
         set_aside_records=beyond(position, end) if rewind else 0,
-        expected_seconds=round(_seconds(replayed, restore, snapshot, tables), 1),
+        expected_seconds=round(_seconds(rates, replayed, restore, snapshot), 1),
     )
 
 
@@ -222,11 +248,6 @@ def _needed(
     return [s for s in segments if s.stop > start[s.partition]]
 
 
-def _seconds(records: int, restore: Position | None, snapshot: SnapshotPoint | None, tables: str) -> float:
-    seconds = START_SECONDS
-    if restore is not None:
-        seconds += restore.records() / RESTORE_RECORDS_PER_SECOND
-    if tables == "rebuild":
-        seconds += records / REPLAY_EVENTS_PER_SECOND
-        seconds += snapshot.rows / (3 * REPLAY_EVENTS_PER_SECOND) if snapshot else 0
-    return seconds
+def _seconds(rates: Rates, replayed: int, restore: Position | None, snapshot: SnapshotPoint | None) -> float:
+    restored = restore.records() if restore is not None else 0
+    return rates.seconds(restored=restored, rows=snapshot.rows if snapshot else 0, replayed=replayed)

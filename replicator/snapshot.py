@@ -221,6 +221,11 @@ class Snapshot:
     links: tuple[Link, ...]
     tables: tuple[TableFact, ...]
 
+    @property
+    def parts(self) -> list[Part]:
+        """Of all tables."""
+        return [part for table in self.tables for part in table.parts]
+
     def rows(self, table: str) -> Iterator[Row]:
         """A table's rows, one by one. Raises ArchiveGap or Corrupt naming the part, before any row of it."""
         return chain.from_iterable(self.batches(table))
@@ -243,6 +248,11 @@ def open_snapshot(index: ArchiveIndex, snapshot: str) -> Snapshot:
     entry = next((entry for entry in index.snapshots if entry.id == snapshot), None)
     if entry is None:
         raise Refused(f"the archive holds no snapshot {snapshot}", "rekam points lists what it holds")
+    return load_snapshot(index, entry)
+
+
+def load_snapshot(index: ArchiveIndex, entry: SnapshotEntry) -> Snapshot:
+    """The snapshot that an entry names, committed or not. Raises ArchiveGap, Corrupt."""
     raw = parse_canonical(fetch(index.store, entry, None), entry.key)
     try:
         tables = tuple(_table_of(table) for table in raw["tables"])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from events.errors import LostData, Refused, RekamError, Unavailable
+from services.backups.keeping import back_up_forever
 from services.home import Home
 from services.replicating import Outcome, replicate_forever, replicate_once
 
@@ -27,10 +28,12 @@ def replicate_each_once(places: Sequence[Home], *, snapshot: bool) -> Mapping[st
 
 
 def replicate_each_forever(places: Sequence[Home], stop: threading.Event, tell: Tell) -> None:
-    """Ships to each archive until `stop`. One that needs a person is told and left; the last one to fail ends this.
+    """Ships to each archive until `stop`, and takes its backups beside. One that needs a person is told and left; the
+    last one to fail ends this.
 
     Raises the first failure at the end.
     """
+    done = threading.Event()
     failures: list[BaseException] = []
 
     def forever(place: Home) -> None:
@@ -41,10 +44,18 @@ def replicate_each_forever(places: Sequence[Home], stop: threading.Event, tell: 
             failures.append(error)
             tell(f"{name}nothing is shipped there any more: {error}")
 
+    def back_up(place: Home) -> None:
+        name = f"{place.archive_name}: " if len(places) > 1 else ""
+        back_up_forever(place, done, lambda text: tell(f"{name}{text}"))
+
+    keepers = [threading.Thread(target=back_up, args=(p,), name=f"keep-{p.archive_name}") for p in places]
     threads = [threading.Thread(target=forever, args=(p,), name=f"ship-{p.archive_name}") for p in places]
-    for thread in threads:
+    for thread in (*threads, *keepers):
         thread.start()
     for thread in threads:
+        thread.join()
+    done.set()  # `stop`, or nothing is shipped any more
+    for thread in keepers:
         thread.join()
     if failures:
         raise failures[0]

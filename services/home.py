@@ -36,6 +36,8 @@ from replicator.note import Signer, Verifier, open_note, parse_head
 from replicator.shipper import Shipper
 from replicator.stores import ObjectStore
 from services import owner as owners
+from services.backups.cadence import Objectives, interval_seconds
+from services.backups.schedule import Schedule, full_millis, parse_every
 from services.owner import Owner
 from services.places import (
     discard_tables,
@@ -57,6 +59,7 @@ from services.settings import (
 SIGNING_KEY = "signing.key"
 SEEN = Path("seen")
 BEGUN = "recovery.json"
+RATES = "rates.json"
 
 
 @dataclass(frozen=True)
@@ -89,11 +92,13 @@ class Home:
 
     @property
     def interval_seconds(self) -> float:
-        return self.settings.replicator.interval_seconds
+        return self.settings.replicator.interval_seconds or interval_seconds(self.schedule.objectives)
 
     @property
-    def snapshot_millis(self) -> int:
-        return round(self.settings.replicator.snapshot_hours * 3_600_000)
+    def schedule(self) -> Schedule:
+        backup, objectives = self.settings.backup, Objectives(**self.settings.objectives.model_dump())
+        full = full_millis(backup.full, self.settings.replicator.snapshot_hours, objectives)
+        return Schedule(full, parse_every(backup.differential), objectives)
 
     @property
     def lock_millis(self) -> int:
@@ -157,7 +162,19 @@ class Home:
             return None  # a recovery needs no note: it only tells more by it
 
     def keep_begun(self, note: bytes | None) -> None:
-        path = self.path / BEGUN
+        self._keep_note(BEGUN, note)
+
+    def measured(self) -> bytes | None:
+        try:
+            return (self.path / RATES).read_bytes()
+        except OSError:
+            return None  # then rates are assumed
+
+    def keep_measured(self, note: bytes) -> None:
+        self._keep_note(RATES, note)
+
+    def _keep_note(self, name: str, note: bytes | None) -> None:
+        path = self.path / name
         try:
             if note is None:
                 path.unlink(missing_ok=True)

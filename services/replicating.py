@@ -116,9 +116,10 @@ def lengthen_locks(system: System) -> int:
 
 
 def replicate_forever(system: System, stop: threading.Event, tell: Tell) -> None:
-    """Ships what is due every interval, and takes a snapshot when the newest is old.
+    """Ships what is due every interval, and keeps the archive small to list.
 
-    What does not answer is tried again; lost data ends it, since it needs a person.
+    What does not answer is tried again; lost data ends it, since it needs a person. Backups are taken beside
+    (backups/keeping.py), since shipping must not wait for them.
     """
     while not stop.is_set():
         try:
@@ -131,13 +132,9 @@ def replicate_forever(system: System, stop: threading.Event, tell: Tell) -> None
 
 def _replicate_while_answered(system: System, log: EventLog, stop: threading.Event) -> None:
     shipper = system.shipper(log)
-    snapshot_due = _next_snapshot(system)
     upkeep_due_at = locks_due_at = system.clock()
     while not stop.is_set():
         entries: list[Entry] = []
-        if system.clock() >= snapshot_due:
-            entries.append(_snapshot_now(system, log))
-            snapshot_due = system.clock() + system.snapshot_millis
         if system.clock() >= upkeep_due_at:
             entries += keep_up(system, log)
             upkeep_due_at = system.clock() + UPKEEP_MILLIS
@@ -147,17 +144,3 @@ def _replicate_while_answered(system: System, log: EventLog, stop: threading.Eve
         if entries or shipper.due():
             system.remember(shipper.ship_once(entries).note)
         stop.wait(system.interval_seconds)
-
-
-def _snapshot_now(system: System, log: EventLog) -> Entry:
-    with closing(system.tables()) as tables:
-        catch_up_whole(system.log_opener(), log, tables)
-        return take_snapshot(system, tables)
-
-
-def _next_snapshot(system: System) -> int:
-    """When the next one is due: counted from the checkpoint that named the newest."""
-    archive = system.archive()
-    newest = max((s.position for s in archive.holdings().snapshots), key=lambda p: p.records(), default=None)
-    taken = next((m.time for m in archive.marks if newest is not None and m.position.covers(newest)), None)
-    return system.clock() if taken is None else taken + system.snapshot_millis

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,8 +21,17 @@ from pydantic_settings import (
 
 from events.errors import BadConfiguration, WrongUsage
 from replicator.retrying import PATIENCE_SECONDS
+from services.backups.schedule import parse_every
 
 FILE_NAME = "rekam.toml"
+
+
+def _an_interval(text: str) -> str:
+    parse_every(text)
+    return text
+
+
+Every = Annotated[str, AfterValidator(_an_interval)]
 
 
 class Section(BaseModel):
@@ -86,10 +95,27 @@ class KeySettings(Section):
 
 
 class ReplicatorSettings(Section):
-    interval_seconds: Annotated[float, Field(gt=0)] = 10.0
-    """How often the log is shipped: the most that can be lost with every disk but the archive's (RPO)."""
+    interval_seconds: Annotated[float, Field(gt=0)] | None = None
+    """How often the log is shipped: the most that can be lost with every disk but the archive's (RPO). None: it
+    follows from the objective, else 10 s."""
     segment_bytes: Annotated[int, Field(ge=64 * 1024, le=256 * 1024 * 1024)] = 4 * 1024 * 1024
-    snapshot_hours: Annotated[float, Field(gt=0)] = 24.0
+    snapshot_hours: Annotated[float, Field(gt=0)] | None = None
+    """The older way to say how often a full backup is taken."""
+
+
+class BackupSettings(Section):
+    """How often: hourly, daily, weekly, monthly, never, or like '6 h', '90 min', '2 d'."""
+
+    full: Every | None = None
+    """None: as the RTO needs it, else weekly."""
+    differential: Every = "daily"
+
+
+class ObjectivesSettings(Section):
+    rpo_seconds: Annotated[float, Field(gt=0)] | None = None
+    """At most so much of the newest work may be lost with every disk but the archive's."""
+    rto_seconds: Annotated[float, Field(gt=0)] | None = None
+    """After so long the clinic is to work again, with every disk but the archive's lost."""
 
 
 class RecoverySettings(Section):
@@ -114,6 +140,8 @@ class Settings(BaseSettings):
     keys: KeySettings = KeySettings()
     replicator: ReplicatorSettings = ReplicatorSettings()
     recovery: RecoverySettings = RecoverySettings()
+    backup: BackupSettings = BackupSettings()
+    objectives: ObjectivesSettings = ObjectivesSettings()
 
     @field_validator("archives")
     @classmethod

@@ -24,6 +24,7 @@ from projections.projector import refuse_other_log
 from projections.store import Tables
 from replicator.archive import ArchiveIndex
 from replicator.continuity import check_continuity
+from services.backups.standing import Standing, backups_of
 from services.moments import show_millis, show_span
 from services.skew import ALERT_SECONDS, measure
 from services.system import System
@@ -56,6 +57,7 @@ class Status:
     """The age of the oldest record that the archive does not hold."""
     further: dict[str, Status] = field(default_factory=dict)
     """Of each further archive, by name: what concerns that archive alone."""
+    backups: Standing | None = None
     skew: dict[Partition, float] = field(default_factory=dict)
     """partition -> seconds that the clock of its log times is seen to be ahead (below 0: behind)."""
 
@@ -87,6 +89,7 @@ class Status:
             "complete_through": self.complete_through,
             "unshipped_records": self.unshipped_records,
             "unshipped_seconds": self.unshipped_seconds,
+            "backups": None if self.backups is None else self.backups.to_json(),
             "archives": {
                 name: {
                     "checkpoint": other.checkpoint,
@@ -123,6 +126,8 @@ class Status:
         if self.complete_through is not None:
             upto = show_millis(self.complete_through, zone)
             lines.append(f"{name}: checkpoint {self.checkpoint}, complete to {upto}.")
+        if self.backups is not None:
+            lines += self.backups.in_words(self.now)
         if self.unshipped_records:
             age = show_span(self.unshipped_seconds or 0)
             lines.append(f"Not shipped yet: {self.unshipped_records:,} records, the oldest {age} old.")
@@ -199,6 +204,8 @@ def _archive(system: System, status: Status) -> ArchiveIndex | None:
         return archive
     status.checkpoint = archive.head.n
     status.complete_through = archive.marks.last.time
+    status.backups = backups_of(system, archive)
+    status.findings += ((Colour(colour), text) for colour, text in status.backups.findings)
     return archive
 
 
@@ -278,6 +285,10 @@ def _unshipped(status: Status, log: EventLog, archive: ArchiveIndex | None) -> N
             oldest = record.time if oldest is None else min(oldest, record.time)
     if oldest is not None:
         status.unshipped_seconds = max(0, status.now - oldest) / MILLIS
+    rpo = status.backups.rpo_seconds if status.backups else None
+    if rpo is not None and (status.unshipped_seconds or 0) > rpo:
+        late = f"{show_span(status.unshipped_seconds or 0)}, and the RPO is {show_span(rpo)}"
+        status.findings.append((Colour.RED, f"the oldest record that is not shipped has waited {late}"))
 
 
 def _skew(status: Status, log: EventLog, archive: ArchiveIndex | None) -> None:

@@ -13,6 +13,7 @@ from events.log import EventLog, LogReader, LogRestorer
 from projections.store import Tables
 from replicator.archive import Archive, ArchiveIndex
 from replicator.shipper import Shipper
+from services.backups.schedule import Schedule
 
 
 class System(Protocol):
@@ -29,8 +30,8 @@ class System(Protocol):
         ...
 
     @property
-    def snapshot_millis(self) -> int:
-        """How old the newest snapshot may become."""
+    def schedule(self) -> Schedule:
+        """When backups are due, and the objectives that they serve."""
         ...
 
     @property
@@ -72,6 +73,14 @@ class System(Protocol):
 
     def keep_begun(self, note: bytes | None) -> None:
         """Keeps that note outside log, tables and archive; None takes it away. Raises Unavailable."""
+        ...
+
+    def measured(self) -> bytes | None:
+        """How fast this machine recovered last; None where it never did. See recovery/measuring.py."""
+        ...
+
+    def keep_measured(self, note: bytes) -> None:
+        """Raises Unavailable."""
         ...
 
     def log_opener(self) -> Callable[[], LogReader]:

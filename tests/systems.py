@@ -18,6 +18,7 @@ from replicator.memory_store import MemoryStore
 from replicator.note import Signer
 from replicator.shipper import Shipper
 from replicator.stores import ObjectStore, Stored
+from services.backups.schedule import Schedule
 
 CLINIC = "c" * 32
 START = 1_700_000_000_000
@@ -89,6 +90,8 @@ class TestSystem:
 
     def __post_init__(self) -> None:
         self.seen: bytes | None = None
+        self.rates: bytes | None = None
+        self.planned = Schedule(full_millis=3_600_000)
         self.note: bytes | None = None
         text, recipient = new_identity()
         self.identity = Identity(text)
@@ -128,8 +131,8 @@ class TestSystem:
         return 0
 
     @property
-    def snapshot_millis(self) -> int:
-        return 3_600_000
+    def schedule(self) -> Schedule:
+        return self.planned
 
     def remember(self, note: bytes) -> None:
         self.seen = note
@@ -139,6 +142,12 @@ class TestSystem:
 
     def keep_begun(self, note: bytes | None) -> None:
         self.note = note
+
+    def measured(self) -> bytes | None:
+        return self.rates
+
+    def keep_measured(self, note: bytes) -> None:
+        self.rates = note
 
     def writer(self) -> Archive:
         return Archive.open(self.store, self.signer)

@@ -13,8 +13,8 @@ from replicator.copying import Difference, compare_archives, copy_archive
 from replicator.pruning import GRACE_DAYS, Pruned, needed, plan_pruning, prune
 from replicator.repairing import Repaired, VersionsAsOf, plan_repair, repair
 from replicator.stores import ObjectStore
-from services.cli.options import ArchiveOption, HomeOption, JsonOption, home_folder, open_home
-from services.cli.output import confirm, print_json, say, show, show_table
+from services.cli.options import ArchiveOption, HomeOption, JsonOption, confirm, home_folder, open_home
+from services.cli.output import print_json, say, show, show_table
 from services.home import Home, add_archive
 from services.moments import parse_moment, show_millis
 from services.places import archive_place, object_store, versioned_store
@@ -156,13 +156,14 @@ def prune_(
     store, index = place.store(), place.archive()
     plan = plan_pruning(store.list(""), needed(index), store.now(), grace_days=grace_days)
     size = sum(doomed.size_bytes for doomed in plan.remove)
-    if not as_json:
-        show(
-            f"{plan.examined:,} objects: {len(plan.remove):,} can go ({size:,} bytes), "
-            f"{plan.waiting:,} wait for the end of their grace."
-        )
+    words = (
+        f"{plan.examined:,} objects: {len(plan.remove):,} can go ({size:,} bytes), "
+        f"{plan.waiting:,} wait for the end of their grace."
+    )
     if not dry_run and plan.remove and not yes:
-        confirm()
+        confirm([words], as_json)
+    elif not as_json:
+        show(words)
     done = Pruned() if dry_run else prune(store, plan.remove, lambda n: _tell(n, len(plan.remove)))
     if as_json:
         print_json(

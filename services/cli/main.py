@@ -27,6 +27,7 @@ PARTS = {
     "running": ("project", "replicate", "run"),
     "recovering": ("recover", "points"),
     "archives": ("archive",),
+    "backing_up": ("backup",),
     "looking": ("show", "history", "digest", "status"),
 }
 """module -> its commands, in the order of the help. Only what a command line names is imported: start-up time."""

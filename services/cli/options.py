@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
 
+from events.errors import Refused
+from services.cli.output import say, show
 from services.home import Home
 
 HomeOption: TypeAlias = Annotated[
@@ -33,3 +38,20 @@ def home_folder(given: Path | None) -> Path:
 def open_home(given: Path | None, archive: str | None = None) -> Home:
     place = Home.open(home_folder(given))
     return place if archive is None else place.with_archive(archive)
+
+
+def operator() -> str:
+    """Who asks. In a container nobody may have given the user a name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
+
+
+def confirm(words: Sequence[str], as_json: bool = False) -> None:
+    """Shows what will be done and asks. Raises Refused where nobody is there to answer."""
+    for line in words:
+        (say if as_json else show)(line)  # with --json nothing but the document stands on stdout
+    if not sys.stdin.isatty():
+        raise Refused("nobody is there to confirm", "look at --dry-run, then say --yes")
+    typer.confirm("Go on?", abort=True, err=True)

@@ -11,13 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from events.errors import Refused, RekamError
+from events.errors import RekamError
 
 WIDE = 400
 """Columns of a table that goes to a file or a pipe: nothing is cut there."""
@@ -46,13 +45,6 @@ def complain(error: RekamError) -> None:
     err.print(f"error: {error.message}", markup=False, style="red")
     if error.hint:
         err.print(f"hint: {error.hint}", markup=False)
-
-
-def confirm() -> None:
-    """Asks before something is done. Raises Refused where nobody is there to answer."""
-    if not sys.stdin.isatty():
-        raise Refused("nobody is there to confirm", "look at --dry-run, then say --yes")
-    typer.confirm("Go on?", abort=True, err=True)
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from contextlib import closing
 from typing import Annotated, Any
 
@@ -11,8 +9,8 @@ import typer
 
 from replicator.planning import RecoveryPlan, Target
 from services.archives import farthest
-from services.cli.options import ArchiveOption, HomeOption, JsonOption, open_home
-from services.cli.output import confirm, print_json, say, show, show_table
+from services.cli.options import ArchiveOption, HomeOption, JsonOption, confirm, open_home, operator
+from services.cli.output import print_json, say, show, show_table
 from services.home import Home
 from services.moments import parse_moment, show_millis, show_span
 from services.recovery.acting import Report, Request, act, prepare
@@ -51,27 +49,13 @@ def recover(
             _show_plan(place, plan, as_json)
             return
         if not yes:
-            _confirm(place, plan, as_json)
+            confirm(plan_words(place, plan), as_json)
         act(place, request, view, plan, report, say)
     found = report_json(place, plan, report)
     if as_json:
         print_json(found)
     else:
         _show_report(place, plan, report, found)
-
-
-def operator() -> str:
-    """Who asks. In a container nobody may have given the user a name."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"user {os.getuid()}"
-
-
-def _confirm(place: Home, plan: RecoveryPlan, as_json: bool) -> None:
-    for line in plan_words(place, plan):
-        (say if as_json else show)(line)  # with --json nothing but the document stands on stdout
-    confirm()
 
 
 def _show_plan(place: Home, plan: RecoveryPlan, as_json: bool) -> None:

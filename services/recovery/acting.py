@@ -30,8 +30,10 @@ from replicator.continuity import check_continuity
 from replicator.planning import Holdings, RecoveryPlan, Target, beyond, plan_recovery, refuse_future, resolve
 from replicator.pruning import pin
 from replicator.snapshot import open_snapshot
+from services.backups.cadence import Work
 from services.projecting import catch_up, finish_journal
 from services.recovery.looking import View, find_log, look
+from services.recovery.measuring import keep_rates, read_rates
 from services.recovery.taking_up import Attempt, Tell
 from services.recovery.verifying import verify
 from services.replicating import ship
@@ -111,7 +113,7 @@ def _plan(system: System, request: Request, view: View, *, with_tail: bool) -> R
     position = resolve(request.target, holdings, view.times, system.clock())
     if request.target.time is None:
         position = view.end
-    return plan_recovery(request.target, position, holdings, view.situation)
+    return plan_recovery(request.target, position, holdings, view.situation, read_rates(system))
 
 
 def _with_tail(holdings: Holdings, now: int) -> Holdings:
@@ -150,6 +152,7 @@ def act(system: System, request: Request, view: View, plan: RecoveryPlan, report
             clock.step("rewind")
         bring_tables(system, log, view, plan, request.workers, tell)
         clock.step("tables")
+        keep_rates(system, _work(view, plan, report))
         tell("Writing the checkpoint that covers the recovery.")
         report.checkpoint = ship(system, log).checkpoint
         clock.step("checkpoint")
@@ -172,6 +175,13 @@ def pin_archive(system: System, plan: RecoveryPlan, tell: Tell) -> None:
         tell(
             f"warning: the archive is not pinned ({error.message}): let nobody prune it until this has ended"
         )
+
+
+def _work(view: View, plan: RecoveryPlan, report: Report) -> Work:
+    """What was done so far, for the estimates of the next plan."""
+    rows = sum(s.rows for s in view.holdings.snapshots if s.id == plan.snapshot)
+    seconds = report.steps
+    return Work(report.restored_records, seconds.get("log", 0.0), rows, plan.replayed, seconds["tables"])
 
 
 class _Stopwatch:

@@ -22,6 +22,7 @@ from projections.digest import digest
 from projections.store import JournalRow, open_tables
 from projections.system_tables import JOURNAL
 from replicator.planning import Target
+from services.backups.keeping import back_up_forever
 from services.home import Home, Wanted, make_home
 from services.projecting import catch_up_whole
 from services.recovery.acting import Report, Request, act, prepare
@@ -102,6 +103,7 @@ def test_recoveries_while_everything_runs(tmp_path: Path) -> None:
     works = [running.write, running.write]
     works.append(lambda: project_forever(home, running.stop, str))
     works.append(lambda: replicate_forever(home, running.stop, str))
+    works.append(lambda: back_up_forever(home, running.stop, str, look_seconds=0.1))
     threads = [running.start(work) for work in works]
     times: list[int] = []
     for number in range(ROUNDS):

@@ -16,6 +16,14 @@ from tests.command_line import ROOT, finish, instant, ndjson, rekam, sample_line
 READING = ["status", "points", "digest", "show", "history"]
 COMMANDS = {
     *("init", "import fhir", "export fhir", "simulate", "project", "replicate", "run"),
+    *(
+        "backup full",
+        "backup differential",
+        "backup incremental",
+        "backup list",
+        "backup show",
+        "backup delete",
+    ),
     *("recover", "points", "show", "history", "digest", "status"),
     *("archive list", "archive add", "archive copy", "archive compare", "archive prune", "archive repair"),
 }

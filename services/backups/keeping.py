@@ -1,0 +1,66 @@
+"""Taking backups when they are due, beside the shipping, which never waits for them.
+
+A backup that fails is told and tried again; the shipping goes on meanwhile, and status shows what is overdue.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import closing
+
+from events.errors import RekamError
+from replicator.archive import ArchiveIndex
+from replicator.backups import Backup, Kind
+from services.backups.cadence import Cadence, cadence, tail_of
+from services.backups.schedule import due
+from services.backups.taking import back_up
+from services.recovery.measuring import read_rates
+from services.system import System
+
+LOOK_SECONDS = 30.0
+"""How often is looked what is due."""
+OPEN_MILLIS = 3_600_000
+"""After so long the archive is opened anew, from its newest summary: what is read of it meanwhile stays in memory."""
+RETRY_SECONDS = 300.0
+"""After a backup that failed."""
+
+Tell = Callable[[str], object]
+
+
+def back_up_forever(
+    system: System, stop: threading.Event, tell: Tell, *, look_seconds: float = LOOK_SECONDS
+) -> None:
+    """Takes what is due until `stop`."""
+    index: ArchiveIndex | None = None
+    opened = 0
+    while not stop.is_set():
+        pause = look_seconds
+        try:
+            if index is None or abs(system.clock() - opened) >= OPEN_MILLIS:
+                index, opened = system.archive(), system.clock()
+            else:
+                index.refresh()
+            kind = due_now(system, index)
+            if kind is not None:
+                backup = take(system, kind)
+                tell(f"backup {backup.label}: {backup.events:,} events, {backup.new_bytes:,} new bytes")
+        except RekamError as error:
+            tell(f"a backup is due, and waits: {error}")
+            index, pause = None, min(RETRY_SECONDS, 30 * look_seconds)
+        stop.wait(pause)
+
+
+def due_now(system: System, index: ArchiveIndex) -> Kind | None:
+    """What is to be taken now, of what the archive held when `index` was read."""
+    rhythm = cadence_of(system, index)
+    return due(index.backups, system.clock(), system.schedule, snapshot_due=rhythm.snapshot_due)
+
+
+def cadence_of(system: System, index: ArchiveIndex) -> Cadence:
+    return cadence(system.schedule.objectives, read_rates(system), tail_of(index.end(), index.snapshots))
+
+
+def take(system: System, kind: Kind) -> Backup:
+    with closing(system.log()) as log:
+        return back_up(system, log, kind)

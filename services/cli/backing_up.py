@@ -1,0 +1,193 @@
+"""`rekam backup …`: taking backups, and the catalogue of them."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Annotated, Any
+
+import typer
+
+from replicator.archive import ArchiveIndex
+from replicator.backups import Backup, Kind, full_of, named, read_backups, reading, to_json
+from replicator.entries import BackupEntry
+from services.backups import deleting
+from services.backups.deleting import Deletion, plan_deletion
+from services.backups.taking import back_up
+from services.cli.options import ArchiveOption, HomeOption, JsonOption, confirm, open_home, operator
+from services.cli.output import print_json, show, show_table
+from services.home import Home
+from services.moments import show_millis, show_span
+
+MILLIS = 1000
+
+NoteOption = Annotated[str, typer.Option(help="Kept in the catalogue, in the clear: name no patient.")]
+LabelArgument = Annotated[str, typer.Argument(metavar="LABEL", help="As 'rekam backup list' shows it.")]
+
+
+def register(app: typer.Typer) -> None:
+    backup = typer.Typer(help="Backups: taking them, and the catalogue of them.", no_args_is_help=True)
+    backup.command("full")(full)
+    backup.command("differential")(differential)
+    backup.command("incremental")(incremental)
+    backup.command("list")(list_)
+    backup.command("show")(show_)
+    backup.command("delete")(delete)
+    app.add_typer(backup, name="backup")
+
+
+def full(
+    home: HomeOption = None, note: NoteOption = "", archive: ArchiveOption = None, as_json: JsonOption = False
+) -> None:
+    """Take a snapshot of the tables and ship all there is, while writers go on."""
+    _take(open_home(home, archive), Kind.FULL, note, as_json)
+
+
+def differential(
+    home: HomeOption = None, note: NoteOption = "", archive: ArchiveOption = None, as_json: JsonOption = False
+) -> None:
+    """Merge what was shipped since the last full backup into few objects, so that a recovery opens few."""
+    _take(open_home(home, archive), Kind.DIFFERENTIAL, note, as_json)
+
+
+def incremental(
+    home: HomeOption = None, note: NoteOption = "", archive: ArchiveOption = None, as_json: JsonOption = False
+) -> None:
+    """Ship now, as 'rekam replicate' does all the time, and keep that in the catalogue."""
+    _take(open_home(home, archive), Kind.INCREMENTAL, note, as_json)
+
+
+def _take(place: Home, kind: Kind, note: str, as_json: bool) -> None:
+    with closing(place.log()) as log:
+        backup = back_up(place, log, kind, note)
+    if as_json:
+        print_json(backup_json(place, backup))
+        return
+    show(
+        f"Backup {backup.label}: {backup.events:,} events, complete to "
+        f"{show_millis(backup.complete_through, place.zone)}, {backup.new_bytes:,} new bytes, "
+        f"in {show_span(backup.duration_millis / MILLIS)}."
+    )
+
+
+def list_(home: HomeOption = None, archive: ArchiveOption = None, as_json: JsonOption = False) -> None:
+    """The backups of an archive, and what continuous shipping holds between and behind them."""
+    place = open_home(home, archive)
+    index = place.archive()
+    rows = [backup_json(place, backup) for backup in read_backups(index)]
+    shipping = _continuous(place, index)
+    if as_json:
+        print_json({"backups": rows, "continuous": shipping})
+        return
+    columns = ["label", "kind", "complete_through", "events", "new_bytes", "all_bytes", "parent", "note"]
+    if rows:
+        show_table(columns, ([_cell(row[c]) for c in columns] for row in rows))
+    else:
+        show("No backup was taken yet: rekam backup full")
+    if shipping:
+        show(
+            f"Continuous shipping: any moment from {shipping['from']} to {shipping['to']}, "
+            f"{shipping['checkpoints']:,} checkpoints."
+        )
+
+
+def _cell(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value or "")
+
+
+def _continuous(place: Home, index: ArchiveIndex) -> dict[str, Any] | None:
+    span = index.restorable
+    if span is None:
+        return None
+    times = {"from": show_millis(span.first, place.zone), "to": show_millis(span.last, place.zone)}
+    return {**times, "checkpoints": len(index.marks)}
+
+
+def show_(
+    label: LabelArgument, home: HomeOption = None, archive: ArchiveOption = None, as_json: JsonOption = False
+) -> None:
+    """One backup, and what restoring it would read now."""
+    place = open_home(home, archive)
+    index = place.archive()
+    entry = named(index.backups, label)
+    (backup,) = read_backups(index, [entry])
+    found = {**backup_json(place, backup), "reads": _reads(index, entry)}
+    if as_json:
+        print_json(found)
+        return
+    for name, value in found.items():
+        show(f"{name:<18}{value}")
+
+
+def _reads(index: ArchiveIndex, entry: BackupEntry) -> dict[str, int]:
+    full = full_of(index.backups, entry)
+    current = {e.key: e for e in index.entries}
+    return reading(index, current, entry.position, full.snapshot if full else None)._asdict()
+
+
+def backup_json(place: Home, backup: Backup) -> dict[str, Any]:
+    """With times as people read them."""
+    found = to_json(backup)
+    for name in ("begun", "complete_through"):
+        found[name] = show_millis(found[name], place.zone)
+    found["duration_seconds"] = found.pop("duration_millis") / MILLIS
+    return found
+
+
+def delete(
+    label: LabelArgument,
+    home: HomeOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would happen, and change nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+    archive: ArchiveOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a backup off the catalogue. Its bytes are left to retention; every moment stays restorable."""
+    place = open_home(home, archive)
+    index = place.archive()
+    deletion = plan_deletion(index.backups, index.snapshots, label)
+    words, checkpoint = _deletion_words(place, deletion), None
+    if not dry_run:
+        if not yes:
+            confirm(words, as_json)
+        with closing(place.log()) as log:
+            checkpoint = deleting.delete(place, log, deletion, operator())
+    if as_json:
+        print_json(_deletion_json(place, deletion, checkpoint))
+        return
+    for line in (
+        words if checkpoint is None else [f"{label} is off the catalogue since checkpoint {checkpoint}."]
+    ):
+        show(line)
+
+
+def _deletion_words(place: Home, deletion: Deletion) -> list[str]:
+    lines = [
+        f"{deletion.backup.label} goes off the catalogue; retention may then remove {deletion.size_bytes:,} bytes."
+    ]
+    if deletion.slower_from is None:
+        return [*lines, "No moment takes longer to restore."]
+    since = show_millis(deletion.slower_from, place.zone)
+    until = show_millis(deletion.slower_to, place.zone) if deletion.slower_to else "the newest"
+    start = f"snapshot {deletion.instead}" if deletion.instead else "the log's beginning"
+    return [*lines, f"Moments from {since} to {until} take longer to restore: they start from {start}."]
+
+
+def _deletion_json(place: Home, deletion: Deletion, checkpoint: int | None) -> dict[str, Any]:
+    def moment(millis: int | None) -> str | None:
+        return None if millis is None else show_millis(millis, place.zone)
+
+    return {
+        "label": deletion.backup.label,
+        "replaces": list(deletion.replaces),
+        "size_bytes": deletion.size_bytes,
+        "slower": None
+        if deletion.slower_from is None
+        else {
+            "from": moment(deletion.slower_from),
+            "to": moment(deletion.slower_to),
+            "snapshot": deletion.instead,
+        },
+        "checkpoint": checkpoint,
+    }

@@ -1,0 +1,120 @@
+"""`rekam backup …` as its user meets it."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import finish, lose, rekam, start, wait_for
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("backup") / "clinic"
+    rekam(home, "init")
+    rekam(home, "simulate", "--patients", "5", "--events", "200", "--seed", "1")
+    return home
+
+
+@pytest.fixture
+def clinic(template: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(template, tmp_path / "clinic"))
+
+
+def take(home: Path, kind: str, *words: str) -> dict:
+    return rekam(home, "backup", kind, "--json", *words).json()
+
+
+def test_backups_are_taken_listed_and_shown(clinic: Path) -> None:
+    assert rekam(clinic, "backup", "list", "--json").json() == {"backups": [], "continuous": None}
+    full = take(clinic, "full", "--note", "before the move")
+    assert (full["kind"], full["events"], full["note"], full["parent"]) == (
+        "full",
+        200,
+        "before the move",
+        None,
+    )
+    rekam(clinic, "simulate", "--patients", "5", "--events", "50", "--seed", "2")
+    differential, incremental = take(clinic, "differential"), take(clinic, "incremental")
+    assert (differential["parent"], incremental["parent"]) == (full["label"], differential["label"])
+    found = rekam(clinic, "backup", "list", "--json").json()
+    assert [b["label"] for b in found["backups"]] == [
+        full["label"],
+        differential["label"],
+        incremental["label"],
+    ]
+    held = rekam(clinic, "points", "--json").json()
+    assert found["continuous"]["checkpoints"] == held["checkpoints"]
+    assert found["continuous"]["to"] == held["ranges"][0]["to"]
+    shown = rekam(clinic, "backup", "show", differential["label"], "--json").json()
+    assert shown["reads"]["objects"] > 0 and shown["events"] == 250
+    assert full["label"] in rekam(clinic, "backup", "list").out
+    assert "before the move" in rekam(clinic, "backup", "show", full["label"]).out
+
+
+def test_what_cannot_be_is_said(clinic: Path) -> None:
+    assert "No backup" in rekam(clinic, "backup", "list").out
+    ran = rekam(clinic, "backup", "differential", code=1)
+    assert "no full backup" in ran.err and "rekam backup full" in ran.err
+    assert "no backup of that label" in rekam(clinic, "backup", "show", "x", code=1).err
+
+
+def settings(home: Path, text: str) -> None:
+    with (home / "rekam.toml").open("a") as file:
+        file.write(text)
+
+
+def test_replicating_takes_what_is_due(clinic: Path) -> None:
+    with start(clinic, "replicate") as process:
+        wait_for(lambda: any((clinic / "archive" / "backups").glob("*-full-*")), "a full backup")
+        wait_for(
+            lambda: rekam(clinic, "backup", "list", "--json").json()["backups"], "a checkpoint that names it"
+        )
+        process.send_signal(signal.SIGTERM)
+        assert "backup 2" in finish(process).err
+    standing = rekam(clinic, "status", "--json").json()
+    assert standing["status"] == "green" and standing["backups"]["full"].endswith("-full")
+    assert "-full (" in rekam(clinic, "status").out
+
+
+def test_objectives_that_cannot_be_kept_turn_the_status_yellow(clinic: Path) -> None:
+    settings(clinic, "[objectives]\nrpo_seconds = 1.05\nrto_seconds = 0.5\n")
+    take(clinic, "full")
+    found = rekam(clinic, "status", "--json").json()
+    assert found["status"] == "yellow"
+    words = " ".join(finding["text"] for finding in found["findings"])
+    assert "the RPO of 1.1 s cannot be kept" in words or "the RPO of 1.0 s cannot be kept" in words
+    assert "the RTO is 0.5 s: it cannot be kept" in words
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[backup]\nfull = "sometimes"\n',
+        "[objectives]\nrpo_seconds = 0\n",
+        '[backup]\nfulll = "daily"\n',
+    ],
+)
+def test_a_schedule_that_is_none_is_refused(clinic: Path, text: str) -> None:
+    settings(clinic, text)
+    assert text.split('"')[0].split("\n")[1].split(" ")[0] in rekam(clinic, "status", code=2).err
+
+
+def test_a_backup_is_deleted_only_when_that_is_confirmed(clinic: Path) -> None:
+    first, second = take(clinic, "full")["label"], take(clinic, "full")["label"]
+    shown = rekam(clinic, "backup", "delete", first, "--dry-run", "--json").json()
+    assert shown["checkpoint"] is None and shown["slower"]["from"] and len(shown["replaces"]) == 2
+    assert "take longer" in rekam(clinic, "backup", "delete", first, "--dry-run").out
+    assert "--yes" in rekam(clinic, "backup", "delete", first, "--json", code=1).err
+    assert len(rekam(clinic, "backup", "list", "--json").json()["backups"]) == 2
+    rekam(clinic, "backup", "delete", first, "--yes")
+    (left,) = rekam(clinic, "backup", "list", "--json").json()["backups"]
+    assert left["label"] == second
+    assert len(rekam(clinic, "points", "--json").json()["snapshots"]) == 1
+    lose(clinic, "log.db", "tables.db")
+    assert (
+        rekam(clinic, "recover", "--to", "latest", "--yes", "--json").json()["snapshot"] == left["snapshot"]
+    )
