@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import date, datetime, time, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from events.log import EventLog, LogReader, LogRestorer
 from events.sqlite_file import folder_lock
 from projections.store import Tables, open_tables
 from replicator.archive import Archive, ArchiveIndex, open_archive
+from replicator.backups import Kind
 from replicator.config import read_config
 from replicator.encryption import Identity, new_identity
 from replicator.keys import SEED_BYTES, load_signing_key, write_key_file
@@ -37,6 +39,7 @@ from replicator.shipper import Shipper
 from replicator.stores import ObjectStore
 from services import owner as owners
 from services.backups.cadence import Objectives, interval_seconds
+from services.backups.policy import Hold, Keep, Policy
 from services.backups.schedule import Schedule, full_millis, parse_every
 from services.owner import Owner
 from services.places import (
@@ -93,6 +96,17 @@ class Home:
     @property
     def interval_seconds(self) -> float:
         return self.settings.replicator.interval_seconds or interval_seconds(self.schedule.objectives)
+
+    @property
+    def retention(self) -> Policy:
+        found = self.settings.retention
+        keep = {
+            Kind.FULL: Keep(found.full_newest, found.full_days),
+            Kind.DIFFERENTIAL: Keep(found.differential_newest, found.differential_days),
+            Kind.INCREMENTAL: Keep(found.incremental_newest, found.incremental_days),
+        }
+        holds = [Hold(*_days(h.first, h.last, self.zone), h.reason) for h in found.holds]
+        return Policy(keep, holds, found.automatic)
 
     @property
     def schedule(self) -> Schedule:
@@ -255,6 +269,12 @@ def _put_in_place(path: Path, data: bytes) -> None:
     except OSError:
         fresh.unlink(missing_ok=True)
         raise
+
+
+def _days(first: date, last: date, zone: ZoneInfo) -> tuple[int, int]:
+    """The first and the last millisecond of some days in a zone."""
+    begin, end = (datetime.combine(day, time(), zone) for day in (first, last + timedelta(days=1)))
+    return round(begin.timestamp() * 1000), round(end.timestamp() * 1000) - 1
 
 
 def _open_archive_at(path: Path, name: str) -> ArchiveIndex:

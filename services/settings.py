@@ -7,6 +7,7 @@ nobody knows is an error, so that a typing mistake cannot silently mean a defaul
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -111,6 +112,28 @@ class BackupSettings(Section):
     differential: Every = "daily"
 
 
+class HoldSettings(Section):
+    """Backups of these days are kept, whatever their age: a court, an insurer or the ministry asked for it."""
+
+    first: date
+    last: date
+    reason: str
+
+
+class RetentionSettings(Section):
+    """How long backups are kept, by the archive's store's clock; the newest so many of each kind always."""
+
+    full_days: Annotated[float, Field(ge=0)] = 90
+    full_newest: Annotated[int, Field(ge=1)] = 4
+    differential_days: Annotated[float, Field(ge=0)] = 30
+    differential_newest: Annotated[int, Field(ge=0)] = 7
+    incremental_days: Annotated[float, Field(ge=0)] = 30
+    incremental_newest: Annotated[int, Field(ge=0)] = 0
+    automatic: bool = True
+    """Whether `rekam run` and `rekam replicate` take off the catalogue what has been kept long enough."""
+    holds: list[HoldSettings] = []
+
+
 class ObjectivesSettings(Section):
     rpo_seconds: Annotated[float, Field(gt=0)] | None = None
     """At most so much of the newest work may be lost with every disk but the archive's."""
@@ -142,6 +165,7 @@ class Settings(BaseSettings):
     recovery: RecoverySettings = RecoverySettings()
     backup: BackupSettings = BackupSettings()
     objectives: ObjectivesSettings = ObjectivesSettings()
+    retention: RetentionSettings = RetentionSettings()
 
     @field_validator("archives")
     @classmethod

@@ -13,6 +13,7 @@ from events.log import EventLog, LogReader, LogRestorer
 from projections.store import Tables
 from replicator.archive import Archive, ArchiveIndex
 from replicator.shipper import Shipper
+from services.backups.policy import Policy
 from services.backups.schedule import Schedule
 
 
@@ -27,6 +28,11 @@ class System(Protocol):
     @property
     def interval_seconds(self) -> float:
         """How often the log is shipped."""
+        ...
+
+    @property
+    def retention(self) -> Policy:
+        """How long backups are kept."""
         ...
 
     @property

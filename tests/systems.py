@@ -13,11 +13,13 @@ from events.memory_log import MemoryPlace, MemoryRestorer
 from events.position import EVENTS
 from projections.store import Tables, open_tables
 from replicator.archive import Archive, ArchiveIndex, open_archive
+from replicator.backups import Kind
 from replicator.encryption import Identity, new_identity
 from replicator.memory_store import MemoryStore
 from replicator.note import Signer
 from replicator.shipper import Shipper
 from replicator.stores import ObjectStore, Stored
+from services.backups.policy import Keep, Policy
 from services.backups.schedule import Schedule
 
 CLINIC = "c" * 32
@@ -129,6 +131,10 @@ class TestSystem:
     @property
     def lock_millis(self) -> int:
         return 0
+
+    @property
+    def retention(self) -> Policy:
+        return Policy(dict.fromkeys(Kind, Keep(1, 3_650)), automatic=False)
 
     @property
     def schedule(self) -> Schedule:

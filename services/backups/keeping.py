@@ -13,6 +13,7 @@ from events.errors import RekamError
 from replicator.archive import ArchiveIndex
 from replicator.backups import Backup, Kind
 from services.backups.cadence import Cadence, cadence, tail_of
+from services.backups.retaining import expire, plan_now
 from services.backups.schedule import due
 from services.backups.taking import back_up
 from services.recovery.measuring import read_rates
@@ -45,10 +46,24 @@ def back_up_forever(
             if kind is not None:
                 backup = take(system, kind)
                 tell(f"backup {backup.label}: {backup.events:,} events, {backup.new_bytes:,} new bytes")
+                expire_old(system, tell)
         except RekamError as error:
             tell(f"a backup is due, and waits: {error}")
             index, pause = None, min(RETRY_SECONDS, 30 * look_seconds)
         stop.wait(pause)
+
+
+def expire_old(system: System, tell: Tell) -> None:
+    """After a backup: those that have been kept long enough go, where the owner lets that be done by itself."""
+    if not system.retention.automatic:
+        return
+    planned = plan_now(system, system.archive())
+    if planned.keys:
+        with closing(system.log()) as log:
+            checkpoint = expire(system, log, planned, "replicator")
+        tell(
+            f"{len(planned.backups)} backups were kept long enough: off the catalogue, checkpoint {checkpoint}"
+        )
 
 
 def due_now(system: System, index: ArchiveIndex) -> Kind | None:

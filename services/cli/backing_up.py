@@ -10,7 +10,7 @@ import typer
 from replicator.archive import ArchiveIndex
 from replicator.backups import Backup, Kind, full_of, named, read_backups, reading, to_json
 from replicator.entries import BackupEntry
-from services.backups import deleting
+from services.backups import deleting, retaining
 from services.backups.deleting import Deletion, plan_deletion
 from services.backups.taking import back_up
 from services.cli.options import ArchiveOption, HomeOption, JsonOption, confirm, open_home, operator
@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
     backup.command("list")(list_)
     backup.command("show")(show_)
     backup.command("delete")(delete)
+    backup.command("expire")(expire)
     app.add_typer(backup, name="backup")
 
 
@@ -159,6 +160,38 @@ def delete(
     for line in (
         words if checkpoint is None else [f"{label} is off the catalogue since checkpoint {checkpoint}."]
     ):
+        show(line)
+
+
+def expire(
+    home: HomeOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would happen, and change nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+    archive: ArchiveOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take off the catalogue what has been kept as long as rekam.toml says. Every moment stays restorable."""
+    place = open_home(home, archive)
+    planned = retaining.plan_now(place, place.archive())
+    words, checkpoint = list(retaining.in_words(planned)), None
+    if planned.keys and not dry_run:
+        if not yes:
+            confirm(words, as_json)
+        with closing(place.log()) as log:
+            checkpoint = retaining.expire(place, log, planned, operator())
+    if as_json:
+        print_json(
+            {
+                "backups": [backup.label for backup in planned.backups],
+                "snapshots": [snapshot.id for snapshot in planned.snapshots],
+                "size_bytes": planned.size_bytes,
+                "checkpoint": checkpoint,
+            }
+        )
+        return
+    for line in words if checkpoint is None else [f"Off the catalogue since checkpoint {checkpoint}."]:
         show(line)
 
 

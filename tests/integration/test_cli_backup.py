@@ -118,3 +118,26 @@ def test_a_backup_is_deleted_only_when_that_is_confirmed(clinic: Path) -> None:
     assert (
         rekam(clinic, "recover", "--to", "latest", "--yes", "--json").json()["snapshot"] == left["snapshot"]
     )
+
+
+def test_old_backups_expire_their_bytes_are_pruned_and_every_moment_stays(clinic: Path) -> None:
+    labels = []
+    for seed in range(2, 5):
+        labels.append(take(clinic, "full")["label"])
+        rekam(clinic, "simulate", "--patients", "2", "--events", "30", "--seed", seed)
+    settings(clinic, "[retention]\nfull_days = 0\nfull_newest = 1\n")
+    shown = rekam(clinic, "backup", "expire", "--dry-run", "--json").json()
+    assert (shown["backups"], shown["checkpoint"]) == (labels[:2], None)
+    done = rekam(clinic, "backup", "expire", "--yes", "--json").json()
+    assert done["backups"] == labels[:2]
+    assert [b["label"] for b in rekam(clinic, "backup", "list", "--json").json()["backups"]] == labels[2:]
+    assert rekam(clinic, "backup", "expire", "--yes", "--json").json()["backups"] == []
+    snapshots = clinic / "archive" / "snapshots"
+    assert len(list(snapshots.iterdir())) == 3
+    rekam(clinic, "archive", "prune", "--yes", "--grace-days", "0")
+    assert len([s for s in snapshots.iterdir() if any(s.iterdir())]) == 1
+    before = rekam(clinic, "digest", "--json").json()
+    rekam(clinic, "replicate", "--once")
+    lose(clinic, "log.db", "tables.db")
+    rekam(clinic, "recover", "--to", "latest", "--yes")
+    assert rekam(clinic, "digest", "--json").json() == before

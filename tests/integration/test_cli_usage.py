@@ -23,6 +23,7 @@ COMMANDS = {
         "backup list",
         "backup show",
         "backup delete",
+        "backup expire",
     ),
     *("recover", "points", "show", "history", "digest", "status"),
     *("archive list", "archive add", "archive copy", "archive compare", "archive prune", "archive repair"),
