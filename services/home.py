@@ -58,6 +58,8 @@ from services.settings import (
     checked_settings,
     load_settings,
 )
+from services.status import Status, status_of
+from services.watching.alerts import Channel
 
 SIGNING_KEY = "signing.key"
 SEEN = Path("seen")
@@ -117,6 +119,19 @@ class Home:
     @property
     def lock_millis(self) -> int:
         return self.archive_settings.lock_days * DAY_MILLIS
+
+    @property
+    def alerts(self) -> Channel | None:
+        """How somebody is told; None where rekam.toml says nothing of it."""
+        found = self.settings.alerts
+        if not found.command and not found.webhook:
+            return None
+        repeat = round(found.repeat_hours * 3_600_000)
+        return Channel(tuple(found.command), found.webhook, found.every_seconds, repeat)
+
+    def status(self) -> Status:
+        """How the system and each of its archives stand."""
+        return status_of(self, {other.archive_name: other for other in self.archives()[1:]})
 
     # -- the system's parts (services.system.System) ------------------------------------------------------------
 

@@ -134,6 +134,15 @@ class RetentionSettings(Section):
     holds: list[HoldSettings] = []
 
 
+class AlertSettings(Section):
+    """Who is told when status turns red: a command that gets JSON on its standard input, a URL it is posted to."""
+
+    command: list[str] = []
+    webhook: str | None = None
+    every_seconds: Annotated[float, Field(gt=0)] = 60.0
+    repeat_hours: Annotated[float, Field(gt=0)] = 6.0
+
+
 class ObjectivesSettings(Section):
     rpo_seconds: Annotated[float, Field(gt=0)] | None = None
     """At most so much of the newest work may be lost with every disk but the archive's."""
@@ -166,6 +175,7 @@ class Settings(BaseSettings):
     backup: BackupSettings = BackupSettings()
     objectives: ObjectivesSettings = ObjectivesSettings()
     retention: RetentionSettings = RetentionSettings()
+    alerts: AlertSettings = AlertSettings()
 
     @field_validator("archives")
     @classmethod

@@ -23,6 +23,7 @@ from projections.database import MADE_ANEW
 from projections.projector import refuse_other_log
 from projections.store import Tables
 from replicator.archive import ArchiveIndex
+from replicator.backups import size_of
 from replicator.continuity import check_continuity
 from services.backups.standing import Standing, backups_of
 from services.moments import show_millis, show_span
@@ -55,6 +56,10 @@ class Status:
     unshipped_records: int | None = None
     unshipped_seconds: float | None = None
     """The age of the oldest record that the archive does not hold."""
+    archive_bytes: int | None = None
+    """Stored bytes of what counts in the archive."""
+    gaps: int | None = None
+    """Known holes in what the archive holds."""
     further: dict[str, Status] = field(default_factory=dict)
     """Of each further archive, by name: what concerns that archive alone."""
     backups: Standing | None = None
@@ -157,6 +162,18 @@ def status_of(system: System, further: Mapping[str, System] = MappingProxyType({
     return status
 
 
+def _rpo(status: Status, age_seconds: float) -> None:
+    objective = status.backups.rpo_seconds if status.backups else None
+    if objective is not None and age_seconds > objective:
+        status.findings.append(
+            (
+                Colour.RED,
+                f"the RPO of {show_span(objective)} is missed: a record that is {show_span(age_seconds)} old "
+                "is not in the archive; is 'rekam run' or 'rekam replicate' running?",
+            )
+        )
+
+
 def _further(name: str, system: System, status: Status, log: EventLog | None) -> None:
     found = status.further[name] = Status(status.now, log_end=status.log_end)
     archive = _archive(system, found)
@@ -203,6 +220,10 @@ def _archive(system: System, status: Status) -> ArchiveIndex | None:
         )
         return archive
     status.checkpoint = archive.head.n
+    status.archive_bytes = size_of(archive.entries)
+    status.gaps = len(archive.manifest.gaps)
+    if status.gaps:
+        status.findings.append((Colour.RED, f"the archive has {status.gaps} known holes"))
     status.complete_through = archive.marks.last.time
     status.backups = backups_of(system, archive)
     status.findings += ((Colour(colour), text) for colour, text in status.backups.findings)
@@ -285,6 +306,7 @@ def _unshipped(status: Status, log: EventLog, archive: ArchiveIndex | None) -> N
             oldest = record.time if oldest is None else min(oldest, record.time)
     if oldest is not None:
         status.unshipped_seconds = max(0, status.now - oldest) / MILLIS
+        _rpo(status, status.unshipped_seconds)
     rpo = status.backups.rpo_seconds if status.backups else None
     if rpo is not None and (status.unshipped_seconds or 0) > rpo:
         late = f"{show_span(status.unshipped_seconds or 0)}, and the RPO is {show_span(rpo)}"

@@ -21,7 +21,6 @@ from services.moments import parse_moment, show_micros
 from services.patients import one_patient
 from services.projecting import catch_up_whole
 from services.records import event_json, history_of, record_of
-from services.status import status_of
 from services.times import Moment, resolve_for_reading
 
 PatientArgument = Annotated[
@@ -89,7 +88,7 @@ def digest(home: HomeOption = None, at: AtOption = None, as_json: JsonOption = F
 def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """How log, tables and archive stand, in plain words; exit code 1 where something is wrong."""
     place = open_home(home)
-    found = status_of(place, {other.archive_name: other for other in place.archives()[1:]})
+    found = place.status()
     if as_json:
         print_json(found.to_json())
     else:

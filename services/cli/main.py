@@ -24,7 +24,7 @@ INTERRUPTED = 130
 PARTS = {
     "setting_up": ("init",),
     "exchange": ("import", "export", "simulate"),
-    "running": ("project", "replicate", "run"),
+    "running": ("project", "replicate", "run", "watch"),
     "recovering": ("recover", "points"),
     "archives": ("archive",),
     "backing_up": ("backup",),

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from events.errors import RekamError
+from events.errors import RekamError, WrongUsage
 from services.archives import replicate_each_forever, replicate_each_once
 from services.cli.options import ArchiveOption, HomeOption, JsonOption, open_home
 from services.cli.output import print_json, say, show
@@ -19,7 +19,14 @@ from services.moments import show_millis
 from services.projecting import catch_up_whole
 from services.replicating import Outcome
 from services.running import keep, project_forever
+from services.watching.alerts import alert_forever
+from services.watching.metrics import serving
 
+LOOPBACK = "127.0.0.1"
+MetricsPortOption = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Serve /metrics for Prometheus here; 0: any free port.")
+]
+MetricsHostOption = Annotated[str, typer.Option(help="The address that metrics are served at.")]
 OnceOption = Annotated[bool, typer.Option("--once", help="Do what there is to do, then end.")]
 
 
@@ -27,6 +34,7 @@ def register(app: typer.Typer) -> None:
     app.command("project")(project)
     app.command("replicate")(replicate)
     app.command("run")(run)
+    app.command("watch")(watch)
 
 
 def project(home: HomeOption = None, once: OnceOption = False) -> None:
@@ -91,15 +99,53 @@ def _show_outcome(place: Home, name: str, outcome: Outcome | RekamError) -> None
         show(f"{name}Snapshot {outcome.snapshot} was taken.")
 
 
-def run(home: HomeOption = None) -> None:
-    """Project and ship, both continuously, in one process."""
+def run(
+    home: HomeOption = None,
+    metrics_port: MetricsPortOption = None,
+    metrics_host: MetricsHostOption = LOOPBACK,
+) -> None:
+    """Project, ship and watch, continuously, in one process."""
     place = open_home(home)
-    with _until_stopped() as stop:
+    with _until_stopped() as stop, _metrics(place, metrics_host, metrics_port):
         works: list[Callable[[], None]] = [
             lambda: project_forever(place, stop, say),
             lambda: replicate_each_forever(place.archives(), stop, say),
         ]
+        if place.alerts is not None:
+            works.append(lambda: _alert(place, stop))
         keep(works, stop)
+
+
+def watch(
+    home: HomeOption = None,
+    metrics_port: MetricsPortOption = None,
+    metrics_host: MetricsHostOption = LOOPBACK,
+) -> None:
+    """Watch only: metrics for Prometheus, and alerts as rekam.toml says; best where nothing else of it runs."""
+    place = open_home(home)
+    if place.alerts is None and metrics_port is None:
+        raise WrongUsage(
+            "there is nothing to do", "name a --metrics-port, or a command or webhook under [alerts]"
+        )
+    with _until_stopped() as stop, _metrics(place, metrics_host, metrics_port):
+        if place.alerts is not None:
+            _alert(place, stop)
+        stop.wait()
+
+
+def _alert(place: Home, stop: threading.Event) -> None:
+    assert place.alerts is not None
+    alert_forever(place.status, place.settings.clinic.name, place.alerts, stop, say)
+
+
+@contextmanager
+def _metrics(place: Home, host: str, port: int | None) -> Iterator[None]:
+    if port is None:
+        yield
+        return
+    with serving(place.status, place.archive_name, host, port) as served:
+        say(f"metrics: http://{host}:{served}/metrics")
+        yield
 
 
 @contextmanager
