@@ -74,7 +74,7 @@ def test_a_replicator_that_does_nothing_turns_status_red_and_somebody_is_told(
 
     def red() -> bool:
         return any(
-            "RPO" in f["text"] for f in rekam(clinic, "status", "--json", code=None).json()["findings"]
+            "is missed" in f["text"] for f in rekam(clinic, "status", "--json", code=None).json()["findings"]
         )
 
     wait_for(red, "the objective is missed")
