@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import events.sqlite_values  # noqa: F401  (its adapters)
 from events.errors import Busy, Corrupt, LogMissing, LogUnavailable, Refused, RekamError
 from events.partitioning import all_partitions
 from events.position import Partition

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Dialect
 
+import events.sqlite_values  # noqa: F401  (its adapters)
 from events.errors import Busy, RekamError, TablesDamaged, TablesUnavailable
 from projections.columns import Kind, key_columns, kinds
 from projections.database import MADE_ANEW, column_list, key_match
