@@ -23,6 +23,7 @@ from services.projecting import catch_up_whole
 from services.records import event_json, history_of, record_of
 from services.status import status_of
 from services.times import Moment, resolve_for_reading
+from services.witnessing.standing import findings, standing
 
 PatientArgument = Annotated[
     str, typer.Argument(metavar="PATIENT", help="A stream, medical record number, NIK or FHIR id.")
@@ -90,8 +91,10 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """How log, tables and archive stand, in plain words; exit code 1 where something is wrong."""
     place = open_home(home)
     found = status_of(place, {other.archive_name: other for other in place.archives()[1:]})
+    witnesses = standing(place)
+    found.findings += findings(witnesses)
     if as_json:
-        print_json(found.to_json())
+        print_json({**found.to_json(), "witnesses": witnesses})
     else:
         for line in found.in_words(place.zone):
             show(line)

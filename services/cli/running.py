@@ -19,6 +19,7 @@ from services.moments import show_millis
 from services.projecting import catch_up_whole
 from services.replicating import Outcome
 from services.running import keep, project_forever
+from services.witnessing.asking import ask_each
 
 OnceOption = Annotated[bool, typer.Option("--once", help="Do what there is to do, then end.")]
 
@@ -57,6 +58,9 @@ def replicate(
             replicate_each_forever(places, stop, say)
         return
     outcomes = replicate_each_once(places, snapshot=snapshot)
+    for asker, found in ask_each([p for p in places if isinstance(outcomes[p.archive_name], Outcome)]):
+        if isinstance(found, RekamError):
+            say(f"warning: {asker.place.archive_name}: witness {asker.witness.name!r}: {found}")
     failures = [error for error in outcomes.values() if isinstance(error, RekamError)]
     if len(failures) == len(places):
         raise failures[0]

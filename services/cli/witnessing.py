@@ -6,15 +6,17 @@ import signal
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from events.clock import wall_millis
+from events.errors import BadConfiguration, RekamError
 from replicator.note import Verifier
 from replicator.witnessing.keeping import WitnessFolder
-from services.cli.options import JsonOption
+from services.cli.options import ArchiveOption, HomeOption, JsonOption, open_home
 from services.cli.output import print_json, say, show
+from services.witnessing.asking import Asker, ask_each
 
 FolderOption = Annotated[
     Path, typer.Option("--folder", help="The witness's folder: its key and what it saw.")
@@ -29,6 +31,7 @@ def register(app: typer.Typer) -> None:
     witness.command("init")(init)
     witness.command("trust")(trust)
     witness.command("serve")(serve_)
+    witness.command("ask")(ask)
     app.add_typer(witness, name="witness")
 
 
@@ -75,6 +78,36 @@ def serve_(
         shown = f"[{address}]" if ":" in address else address
         show(f"{opened.cosigner.key.name} listens at http://{shown}:{bound}")
         serve(opened, at, stop, wall_millis, _tell)
+
+
+def ask(home: HomeOption = None, archive: ArchiveOption = None, as_json: JsonOption = False) -> None:
+    """Ask the witnesses of rekam.toml to cosign the newest checkpoint, now; exit code 1 where one does not."""
+    place = open_home(home, archive)
+    if not place.settings.witnesses:
+        raise BadConfiguration("rekam.toml names no witness", "see docs/witness.md")
+    rows = [_row(*found) for found in ask_each(place.archives() if archive is None else [place], again=True)]
+    if as_json:
+        print_json({"witnesses": rows})
+    else:
+        for row in rows:
+            done = (
+                f"cosigned {row['leaves'] or 0:,} leaves"
+                if row["error"] is None
+                else f"error: {row['error']}"
+            )
+            show(f"{row['archive']}: witness {row['witness']!r}: {done}")
+    raise typer.Exit(1 if any(row["error"] for row in rows) else 0)
+
+
+def _row(asker: Asker, found: int | RekamError) -> dict[str, Any]:
+    error = str(found) if isinstance(found, RekamError) else None
+    leaves = found if isinstance(found, int) else None
+    return {
+        "archive": asker.place.archive_name,
+        "witness": asker.witness.name,
+        "leaves": leaves,
+        "error": error,
+    }
 
 
 def _tell(text: str) -> None:
