@@ -22,12 +22,25 @@ ED25519 = b"\x01"
 MAX_NOTE_BYTES = 1024 * 1024
 MAX_SIGNATURES = 64
 _DASH = "\u2014 "
-_KEY_BYTES = 32
+KEY_BYTES = 32
 
 
-def key_id(name: str, public: bytes) -> bytes:
+def key_id(name: str, public: bytes, kind: bytes = ED25519) -> bytes:
     """The four bytes that name a key beside its name."""
-    return hashlib.sha256(name.encode() + b"\n" + ED25519 + public).digest()[:4]
+    return hashlib.sha256(name.encode() + b"\n" + kind + public).digest()[:4]
+
+
+def parse_key(text: str, kind: bytes) -> tuple[str, bytes]:
+    """(name, public key) of a verification key of that kind, its id checked. Raises BadConfiguration."""
+    name, _, rest = text.strip().partition("+")
+    number, _, encoded = rest.partition("+")
+    raw = decode64(encoded)
+    if raw is None or raw[:1] != kind or len(raw) != 1 + KEY_BYTES:
+        raise BadConfiguration("not a verification key", "it looks like <name>+<8 hex>+<base64>")
+    check_name(name)
+    if key_id(name, raw[1:], kind).hex() != number:
+        raise BadConfiguration("the verification key is misspelled: its id does not fit", "copy it again")
+    return name, raw[1:]
 
 
 class Verifier:
@@ -36,8 +49,8 @@ class Verifier:
     __slots__ = ("id", "name", "public")
 
     def __init__(self, name: str, public: bytes) -> None:
-        _check_name(name)
-        if len(public) != _KEY_BYTES:
+        check_name(name)
+        if len(public) != KEY_BYTES:
             raise BadConfiguration("an Ed25519 public key has 32 bytes")
         self.name, self.public, self.id = name, public, key_id(name, public)
 
@@ -55,15 +68,7 @@ class Verifier:
     @classmethod
     def parse(cls, text: str) -> Verifier:
         """Raises BadConfiguration."""
-        name, _, rest = text.strip().partition("+")
-        number, _, encoded = rest.partition("+")
-        raw = _decode64(encoded)
-        if raw is None or raw[:1] != ED25519 or len(raw) != 1 + _KEY_BYTES:
-            raise BadConfiguration("not a verification key", "it looks like <name>+<8 hex>+<base64>")
-        verifier = cls(name, raw[1:])
-        if verifier.id.hex() != number:
-            raise BadConfiguration("the verification key is misspelled: its id does not fit", "copy it again")
-        return verifier
+        return cls(*parse_key(text, ED25519))
 
     def verifies(self, signature: bytes, text: bytes) -> bool:
         try:
@@ -93,8 +98,8 @@ class Signer:
     def parse(cls, text: str) -> Signer:
         """Raises BadConfiguration, without a word of the key."""
         parts = text.strip().split("+", 4)
-        raw = _decode64(parts[4]) if len(parts) == 5 and parts[:2] == ["PRIVATE", "KEY"] else None
-        if raw is None or raw[:1] != ED25519 or len(raw) != 1 + _KEY_BYTES:
+        raw = decode64(parts[4]) if len(parts) == 5 and parts[:2] == ["PRIVATE", "KEY"] else None
+        if raw is None or raw[:1] != ED25519 or len(raw) != 1 + KEY_BYTES:
             raise BadConfiguration("not a signing key", "it starts with PRIVATE+KEY+")
         signer = cls(parts[2], raw[1:])
         if signer.verifier.id.hex() != parts[3]:
@@ -121,7 +126,7 @@ def parse_head(text: bytes, where: str = "note") -> TreeHead:
     """Raises Corrupt."""
     lines = text.decode().split("\n")
     if len(lines) >= 4 and lines[-1] == "" and all(lines[:-1]) and lines[1].isascii() and lines[1].isdigit():
-        root = _decode64(lines[2])
+        root = decode64(lines[2])
         if root is not None and len(root) == HASH_BYTES and str(int(lines[1])) == lines[1]:
             return TreeHead(lines[0], int(lines[1]), root)
     raise Corrupt(f"{where} is not a checkpoint of a tree", "three lines: origin, size, root")
@@ -131,27 +136,25 @@ def sign_note(text: bytes, signers: Iterable[Signer]) -> bytes:
     """The note: text, an empty line, a line for each signature. Raises BadInput where no note can hold the text."""
     if not text.endswith(b"\n") or any(byte < 0x20 and byte != 0x0A for byte in text):
         raise BadInput("a note's text ends in a newline and holds no control characters")
-    lines = [
-        f"{_DASH}{s.verifier.name} {base64.b64encode(s.verifier.id + s.sign(text)).decode()}\n"
-        for s in signers
-    ]
-    return text + b"\n" + "".join(lines).encode()
+    lines = [signature_line(s.verifier.name, s.verifier.id, s.sign(text)) for s in signers]
+    return text + b"\n" + b"".join(lines)
+
+
+def signature_line(name: str, number: bytes, signature: bytes) -> bytes:
+    """A signature as a note holds it; `number`: the key's id."""
+    return f"{_DASH}{name} {base64.b64encode(number + signature).decode()}\n".encode()
 
 
 def open_note(note: bytes, verifiers: Iterable[Verifier], where: str = "note") -> bytes:
     """The text, once a known key's signature on it has been verified. Raises Corrupt naming `where`."""
-    text, lines = _split_note(note, where)
+    text, signatures = split_note(note, where)
     known = {(v.name, v.id): v for v in verifiers}
     verified = False
-    for line in lines:
-        name, _, encoded = line.removeprefix(_DASH).partition(" ")
-        raw = _decode64(encoded)
-        if not line.startswith(_DASH) or not name or raw is None or len(raw) < 5:
-            raise Corrupt(f"{where} has a malformed signature line")
-        verifier = known.get((name, raw[:4]))
+    for name, number, signature in signatures:
+        verifier = known.get((name, number))
         if verifier is None:
             continue
-        if not verifier.verifies(raw[4:], text):
+        if not verifier.verifies(signature, text):
             raise Corrupt(f"{where}: the signature of {name} does not verify", "its bytes were changed")
         verified = True
     if not verified:
@@ -162,7 +165,30 @@ def open_note(note: bytes, verifiers: Iterable[Verifier], where: str = "note") -
     return text
 
 
-def _split_note(note: bytes, where: str) -> tuple[bytes, list[str]]:
+class Signature(NamedTuple):
+    """A signature line of a note, verified by nobody yet."""
+
+    name: str
+    key_id: bytes
+    signature: bytes
+
+
+def split_note(note: bytes, where: str = "note") -> tuple[bytes, list[Signature]]:
+    """The text, which nobody has verified, and its signatures. Raises Corrupt naming `where`."""
+    text, lines = _split_lines(note, where)
+    return text, [parse_signature(line, where) for line in lines]
+
+
+def parse_signature(line: str, where: str) -> Signature:
+    """Raises Corrupt naming `where`."""
+    name, _, encoded = line.removeprefix(_DASH).partition(" ")
+    raw = decode64(encoded)
+    if not line.startswith(_DASH) or not name or raw is None or len(raw) < 5:
+        raise Corrupt(f"{where} has a malformed signature line")
+    return Signature(name, raw[:4], raw[4:])
+
+
+def _split_lines(note: bytes, where: str) -> tuple[bytes, list[str]]:
     text, blank, rest = note.rpartition(b"\n\n")
     try:
         lines = rest.decode().split("\n")
@@ -175,12 +201,13 @@ def _split_note(note: bytes, where: str) -> tuple[bytes, list[str]]:
     return text + b"\n", lines[:-1]
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raises BadConfiguration for what no key can be called."""
     if not name or "+" in name or any(c.isspace() for c in name):
         raise BadConfiguration("a key's name holds no spaces and no plus, and is not empty")
 
 
-def _decode64(text: str) -> bytes | None:
+def decode64(text: str) -> bytes | None:
     """None unless `text` is the one way to write its bytes (unused bits may hide a change)."""
     try:
         raw = base64.b64decode(text, validate=True)

@@ -10,6 +10,7 @@ from events.errors import LostData, Refused, RekamError, Unavailable
 from services.backups.keeping import back_up_forever
 from services.home import Home
 from services.replicating import Outcome, replicate_forever, replicate_once
+from services.witnessing.asking import Asking
 
 Tell = Callable[[str], object]
 
@@ -28,8 +29,8 @@ def replicate_each_once(places: Sequence[Home], *, snapshot: bool) -> Mapping[st
 
 
 def replicate_each_forever(places: Sequence[Home], stop: threading.Event, tell: Tell) -> None:
-    """Ships to each archive until `stop`, and takes its backups beside. One that needs a person is told and left; the
-    last one to fail ends this.
+    """Ships to each archive until `stop`; takes its backups and asks its witnesses beside. One that needs a person is
+    told and left; the last one to fail ends this.
 
     Raises the first failure at the end.
     """
@@ -52,9 +53,11 @@ def replicate_each_forever(places: Sequence[Home], stop: threading.Event, tell: 
     threads = [threading.Thread(target=forever, args=(p,), name=f"ship-{p.archive_name}") for p in places]
     for thread in (*threads, *keepers):
         thread.start()
+    asking = Asking(places, tell)
     for thread in threads:
         thread.join()
     done.set()  # `stop`, or nothing is shipped any more
+    asking.end()
     for thread in keepers:
         thread.join()
     if failures:

@@ -58,7 +58,6 @@ from services.settings import (
     checked_settings,
     load_settings,
 )
-from services.status import Status, status_of
 from services.watching.alerts import Channel
 
 SIGNING_KEY = "signing.key"
@@ -128,10 +127,6 @@ class Home:
             return None
         repeat = round(found.repeat_hours * 3_600_000)
         return Channel(tuple(found.command), found.webhook, found.every_seconds, repeat)
-
-    def status(self) -> Status:
-        """How the system and each of its archives stand."""
-        return status_of(self, {other.archive_name: other for other in self.archives()[1:]})
 
     # -- the system's parts (services.system.System) ------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from pydantic_settings import (
 
 from events.errors import BadConfiguration, WrongUsage
 from replicator.retrying import PATIENCE_SECONDS
+from replicator.witnessing.cosignature import WitnessKey
 from services.backups.schedule import parse_every
 
 FILE_NAME = "rekam.toml"
@@ -150,6 +151,24 @@ class ObjectivesSettings(Section):
     """After so long the clinic is to work again, with every disk but the archive's lost."""
 
 
+class WitnessSettings(Section):
+    """Who cosigns our checkpoints, where it answers, and its public key."""
+
+    name: ArchiveName
+    url: Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
+    key: str
+
+    @field_validator("key")
+    @classmethod
+    def _a_key(cls, key: str) -> str:
+        try:
+            return str(WitnessKey.parse(key))
+        except BadConfiguration as error:
+            raise ValueError(
+                f"{error.message}: a witness's public key, as 'rekam witness init' shows it"
+            ) from error
+
+
 class RecoverySettings(Section):
     workers: Annotated[int, Field(ge=0, le=64)] = 0
     """Processes that fold at once; 0: one a core."""
@@ -176,6 +195,7 @@ class Settings(BaseSettings):
     objectives: ObjectivesSettings = ObjectivesSettings()
     retention: RetentionSettings = RetentionSettings()
     alerts: AlertSettings = AlertSettings()
+    witnesses: list[WitnessSettings] = []
 
     @field_validator("archives")
     @classmethod
@@ -183,6 +203,13 @@ class Settings(BaseSettings):
         if FIRST_ARCHIVE in archives:
             raise ValueError(f"the name {FIRST_ARCHIVE!r} is that of [archive]; choose another one")
         return archives
+
+    @field_validator("witnesses")
+    @classmethod
+    def _each_once(cls, witnesses: list[WitnessSettings]) -> list[WitnessSettings]:
+        if len({witness.name for witness in witnesses}) < len(witnesses):
+            raise ValueError("each witness has a name of its own")
+        return witnesses
 
 
 def load_settings(home: Path) -> Settings:

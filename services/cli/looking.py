@@ -22,6 +22,7 @@ from services.patients import one_patient
 from services.projecting import catch_up_whole
 from services.records import event_json, history_of, record_of
 from services.times import Moment, resolve_for_reading
+from services.watching.looking import whole_status
 
 PatientArgument = Annotated[
     str, typer.Argument(metavar="PATIENT", help="A stream, medical record number, NIK or FHIR id.")
@@ -88,9 +89,9 @@ def digest(home: HomeOption = None, at: AtOption = None, as_json: JsonOption = F
 def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """How log, tables and archive stand, in plain words; exit code 1 where something is wrong."""
     place = open_home(home)
-    found = place.status()
+    found, witnesses = whole_status(place)
     if as_json:
-        print_json(found.to_json())
+        print_json({**found.to_json(), "witnesses": witnesses})
     else:
         for line in found.in_words(place.zone):
             show(line)

@@ -28,6 +28,7 @@ PARTS = {
     "recovering": ("recover", "points"),
     "archives": ("archive",),
     "backing_up": ("backup",),
+    "witnessing": ("witness",),
     "looking": ("show", "history", "digest", "status"),
 }
 """module -> its commands, in the order of the help. Only what a command line names is imported: start-up time."""

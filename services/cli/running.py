@@ -20,7 +20,9 @@ from services.projecting import catch_up_whole
 from services.replicating import Outcome
 from services.running import keep, project_forever
 from services.watching.alerts import alert_forever
+from services.watching.looking import whole_status
 from services.watching.metrics import serving
+from services.witnessing.asking import ask_each
 
 LOOPBACK = "127.0.0.1"
 MetricsPortOption = Annotated[
@@ -65,6 +67,9 @@ def replicate(
             replicate_each_forever(places, stop, say)
         return
     outcomes = replicate_each_once(places, snapshot=snapshot)
+    for asker, found in ask_each([p for p in places if isinstance(outcomes[p.archive_name], Outcome)]):
+        if isinstance(found, RekamError):
+            say(f"warning: {asker.place.archive_name}: witness {asker.witness.name!r}: {found}")
     failures = [error for error in outcomes.values() if isinstance(error, RekamError)]
     if len(failures) == len(places):
         raise failures[0]
@@ -135,7 +140,7 @@ def watch(
 
 def _alert(place: Home, stop: threading.Event) -> None:
     assert place.alerts is not None
-    alert_forever(place.status, place.settings.clinic.name, place.alerts, stop, say)
+    alert_forever(lambda: whole_status(place)[0], place.settings.clinic.name, place.alerts, stop, say)
 
 
 @contextmanager
@@ -143,7 +148,7 @@ def _metrics(place: Home, host: str, port: int | None) -> Iterator[None]:
     if port is None:
         yield
         return
-    with serving(place.status, place.archive_name, host, port) as served:
+    with serving(lambda: whole_status(place)[0], place.archive_name, host, port) as served:
         say(f"metrics: http://{host}:{served}/metrics")
         yield
 

@@ -26,6 +26,7 @@ COMMANDS = {
         "backup expire",
     ),
     *("recover", "points", "show", "history", "digest", "status"),
+    *("witness init", "witness trust", "witness serve", "witness ask"),
     *("archive list", "archive add", "archive copy", "archive compare", "archive prune", "archive repair"),
 }
 DAY_MILLIS = 86_400_000

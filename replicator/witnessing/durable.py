@@ -1,0 +1,29 @@
+"""Small files that stand whole or as they were, and stay so when the power goes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+
+def sync(path: Path) -> None:
+    """What was written to a file, or renamed in a folder, is on the disk. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def put_durably(path: Path, data: bytes) -> None:
+    """`path` holds `data`, durably, or what it held. Raises OSError."""
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        fresh.write_bytes(data)
+        sync(fresh)
+        fresh.replace(path)
+        sync(path.parent)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,17 @@
+"""How everything stands: the system, each of its archives, and the witnesses. What status, metrics and alerts show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.home import Home
+from services.status import Status, status_of
+from services.witnessing.standing import findings, standing
+
+
+def whole_status(place: Home) -> tuple[Status, list[dict[str, Any]]]:
+    """The status, and each witness's standing as JSON has it."""
+    found = status_of(place, {other.archive_name: other for other in place.archives()[1:]})
+    witnesses = standing(place)
+    found.findings += findings(witnesses)
+    return found, witnesses
