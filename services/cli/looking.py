@@ -21,7 +21,7 @@ from services.moments import parse_moment, show_micros
 from services.patients import one_patient
 from services.projecting import catch_up_whole
 from services.records import event_json, history_of, record_of
-from services.status import status_of
+from services.status import Colour, status_of
 from services.times import Moment, resolve_for_reading
 from services.witnessing.standing import findings, standing
 
@@ -92,7 +92,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
     place = open_home(home)
     found = status_of(place, {other.archive_name: other for other in place.archives()[1:]})
     witnesses = standing(place)
-    found.findings += findings(witnesses)
+    found.findings += ((Colour(colour), text) for colour, text in findings(witnesses))
     if as_json:
         print_json({**found.to_json(), "witnesses": witnesses})
     else:
