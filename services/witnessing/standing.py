@@ -20,8 +20,9 @@ from replicator.witnessing.cosignature import WitnessKey, cosigned
 from replicator.witnessing.durable import put_durably
 from services.home import Home
 from services.moments import show_millis
-from services.status import Colour
 
+GREEN, YELLOW, RED = "green", "yellow", "red"
+"""As `services.status.Colour` has them, which whoever only ships need not import."""
 LATE_SECONDS = 300
 """How long a witness may take before status says that it is behind."""
 MILLIS = 1000
@@ -147,35 +148,33 @@ def _standing(place: Home, witness: Witness) -> dict[str, Any]:
         word, trouble = word_of(place, witness), trouble_of(place, witness)
         colour, text = _finding(place, word, trouble)
     except RekamError as error:
-        return {**found, "leaves": None, "cosigned_at": None, "status": Colour.RED.value, "text": str(error)}
+        return {**found, "leaves": None, "cosigned_at": None, "status": RED, "text": str(error)}
     at = None if word is None else show_millis(word.seconds * MILLIS, place.zone)
     leaves = None if word is None else word.head.size
-    return {**found, "leaves": leaves, "cosigned_at": at, "status": colour.value, "text": text}
+    return {**found, "leaves": leaves, "cosigned_at": at, "status": colour, "text": text}
 
 
-def _finding(place: Home, word: Word | None, trouble: Trouble | None) -> tuple[Colour, str]:
+def _finding(place: Home, word: Word | None, trouble: Trouble | None) -> tuple[str, str]:
     if trouble is not None and trouble.fork:
-        return Colour.RED, trouble.text
+        return RED, trouble.text
     seen = place.seen()
     size = 0 if seen is None else _size(seen)
     behind = size - (0 if word is None else word.head.size)
     if trouble is not None:
-        return Colour.YELLOW, f"{trouble.text}; {max(0, behind):,} leaves are not cosigned"
+        return YELLOW, f"{trouble.text}; {max(0, behind):,} leaves are not cosigned"
     if word is None:
-        return (
-            (Colour.YELLOW, "has cosigned nothing yet: 'rekam witness ask'") if size else (Colour.GREEN, "")
-        )
+        return (YELLOW, "has cosigned nothing yet: 'rekam witness ask'") if size else (GREEN, "")
     if behind > 0 and place.clock() - word.seconds * MILLIS > LATE_SECONDS * MILLIS:
-        return Colour.YELLOW, f"is {behind:,} leaves behind: is 'rekam run' or 'rekam replicate' running?"
-    return Colour.GREEN, ""
+        return YELLOW, f"is {behind:,} leaves behind: is 'rekam run' or 'rekam replicate' running?"
+    return GREEN, ""
 
 
-def findings(stands: list[dict[str, Any]]) -> list[tuple[Colour, str]]:
+def findings(stands: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """What status says of them."""
     return [
-        (Colour(found["status"]), f"witness {found['witness']!r} of {found['archive']}: {found['text']}")
+        (found["status"], f"witness {found['witness']!r} of {found['archive']}: {found['text']}")
         for found in stands
-        if found["status"] != Colour.GREEN.value
+        if found["status"] != GREEN
     ]
 
 

@@ -139,7 +139,8 @@ def test_two_shippers_at_once_lose_nothing_and_double_nothing(clinic: Path) -> N
     finally:
         for runner in runners:
             runner.terminate()
-        told = [finish(runner) for runner in runners]
+        told = [finish(runner, None) for runner in runners]
+    assert {ran.code for ran in told} <= {0, -signal.SIGTERM}, "a slow one may not have begun to listen yet"
     assert not [ran.err for ran in told if "error" in ran.err]
     before = digest(clinic)
     rekam(clinic, "replicate", "--once")
