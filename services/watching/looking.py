@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.home import Home
-from services.status import Status, status_of
+from services.status import Colour, Status, status_of
 from services.witnessing.standing import findings, standing
 
 
@@ -13,5 +13,5 @@ def whole_status(place: Home) -> tuple[Status, list[dict[str, Any]]]:
     """The status, and each witness's standing as JSON has it."""
     found = status_of(place, {other.archive_name: other for other in place.archives()[1:]})
     witnesses = standing(place)
-    found.findings += findings(witnesses)
+    found.findings += ((Colour(colour), text) for colour, text in findings(witnesses))
     return found, witnesses
