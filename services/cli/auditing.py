@@ -12,15 +12,19 @@ from typing import Annotated
 import typer
 
 from events.clock import wall_millis
-from events.errors import BadInput, WrongUsage
+from events.errors import BadInput, LostData, WrongUsage
+from replicator.auditing import consistency as proofs
 from replicator.auditing.findings import Outcome
-from replicator.auditing.report import write_report
+from replicator.auditing.report import KIND as REPORT
+from replicator.auditing.report import check_report, kind_of, write_report
 from replicator.auditing.verifying import Audit, Depth, Scope
 from replicator.auditing.verifying import verify as verify_archive
-from services.auditing import Auditing, auditing
+from services.auditing import Auditing, auditing, verifiers
 from services.cli.options import HomeOption, JsonOption, home_folder
-from services.cli.output import print_json, progress, say, show
+from services.cli.output import complain, print_json, progress, say, show
+from services.home import Home
 from services.moments import show_millis
+from services.settings import FILE_NAME
 
 SHOWN = 20
 """Findings and orphans that are shown; --json and the report hold more."""
@@ -46,6 +50,8 @@ def register(app: typer.Typer) -> None:
         no_args_is_help=True,
     )
     audit.command("verify")(verify)
+    audit.command("consistency")(consistency)
+    audit.command("check")(check)
     app.add_typer(audit, name="audit")
 
 
@@ -99,10 +105,7 @@ def _refuse_inside(about: Auditing, report: Path | None) -> None:
 def _write_report(about: Auditing, found: Audit, started: int, path: Path) -> bool:
     signer = about.signer()
     data = write_report(found, started, wall_millis(), signer)
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise BadInput(f"{path} cannot be written: {error.strerror}") from None
+    _write(path, data)
     if signer is None:
         say(f"warning: {path} is not signed: there is no signing key here")
     return signer is not None
@@ -128,3 +131,76 @@ def _show(about: Auditing, found: Audit) -> None:
     if found.outcome is not Outcome.OK:
         for reason in found.reasons:
             show(f"  {reason}")
+
+
+def consistency(
+    first: Annotated[
+        str, typer.Argument(help="The earlier checkpoint: its number, or a file with its note.")
+    ],
+    second: Annotated[str, typer.Argument(help="The later one.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="The proof (else stdout).")
+    ] = None,
+    home: HomeOption = None,
+    archive: PlaceOption = None,
+    endpoint: EndpointOption = None,
+    key: KeyOption = None,
+) -> None:
+    """Prove that an earlier checkpoint's history is a prefix of a later one's. Exit code 3 where it is not."""
+    about = auditing(
+        home_folder(home), archive=archive, endpoint=endpoint, key=key, identity=None, since=None
+    )
+    if not about.verifiers:
+        raise WrongUsage("no verification key", "give the one on the printed sheet with --key")
+    store, _ = about.opener(secret=False)()
+    try:
+        leaves = proofs.Leaves(store, about.verifiers)
+        notes = [
+            n if isinstance(n, bytes) else leaves.note(n) for n in map(proofs.note_or_number, (first, second))
+        ]
+        data = proofs.prove(leaves, notes[0], notes[1], about.verifiers)
+    except LostData as error:
+        complain(error)
+        raise typer.Exit(Outcome.INVALID.exit_code) from None
+    if output is None:
+        show(data.decode().rstrip("\n"))
+        return
+    _write(output, data)
+    show(f"{output}: check it with 'rekam audit check {output} --key KEY'")
+
+
+def check(
+    file: Annotated[Path, typer.Argument(help="A report, or a proof of consistency.")],
+    key: KeyOption = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify what an audit wrote, offline, with the key on the sheet alone. Exit code 0, 3 or 4."""
+    folder = home_folder(home)
+    place = Home.open(folder) if key is None and (folder / FILE_NAME).exists() else None
+    known = verifiers(place, key)
+    if not known:
+        raise WrongUsage("no verification key", "give the one on the printed sheet with --key")
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{file} cannot be read: {error.strerror}") from None
+    judge = check_report if kind_of(data) == REPORT else proofs.check_consistency
+    found = judge(data, known[0], str(file))
+    if as_json:
+        print_json({"outcome": found.outcome.value, "reasons": list(found.reasons), "told": found.told})
+    else:
+        show(f"{found.outcome.value.upper()}: {kind_of(data)}")
+        for name, value in found.told.items():
+            if not isinstance(value, (dict, list)) and "\n" not in str(value):
+                show(f"  {name}: {value}")
+        for reason in found.reasons:
+            show(f"  {reason}")
+    raise typer.Exit(found.outcome.exit_code)
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written: {error.strerror}") from None

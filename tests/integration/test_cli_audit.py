@@ -97,3 +97,34 @@ def test_a_report_is_signed_and_kept_outside(clinic: Path, tmp_path: Path) -> No
     away = ["--archive", clinic / "archive", "--key", key_of(clinic)]
     told = rekam(tmp_path, "audit", "verify", *away, "--report", tmp_path / "unsigned", code=4)
     assert "not signed" in told.err
+
+
+def test_a_report_is_checked_with_the_key_alone(clinic: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.txt"
+    rekam(clinic, "audit", "verify", "--report", report)
+    assert rekam(tmp_path, "audit", "check", report, "--key", key_of(clinic)).out.startswith("OK")
+    rekam(tmp_path, "audit", "check", report, code=2)
+    report.write_text(report.read_text().replace('"checkpoint":1', '"checkpoint":2'))
+    rekam(tmp_path, "audit", "check", report, "--key", key_of(clinic), code=3)
+
+
+def test_a_proof_between_two_checkpoints_is_checked_offline(clinic: Path, tmp_path: Path) -> None:
+    kept = shutil.copy(clinic / "keys" / "seen" / "newest.note", tmp_path / "first.note")
+    rekam(clinic, "simulate", "--patients", "1", "--events", "20", "--seed", "2")
+    rekam(clinic, "replicate", "--once")
+    for number, first in enumerate((kept, "1")):
+        proof = tmp_path / f"proof-{number}"
+        rekam(clinic, "audit", "consistency", first, "2", "-o", proof)
+        told = rekam(tmp_path, "audit", "check", proof, "--key", key_of(clinic), "--json").json()
+        assert told["outcome"] == "ok"
+    rekam(clinic, "audit", "consistency", "2", "1", code=1)
+    rekam(clinic, "audit", "consistency", "1", "9", code=1)
+
+
+def test_no_proof_for_a_note_of_a_history_that_was_taken_back(clinic: Path, tmp_path: Path) -> None:
+    shutil.copytree(clinic / "archive", tmp_path / "earlier")
+    rekam(clinic, "replicate", "--once")
+    kept = shutil.copy(clinic / "keys" / "seen" / "newest.note", tmp_path / "kept.note")
+    shutil.rmtree(clinic / "archive")
+    shutil.move(tmp_path / "earlier", clinic / "archive")
+    rekam(clinic, "audit", "consistency", "1", kept, code=3)

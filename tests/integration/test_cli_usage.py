@@ -18,7 +18,7 @@ COMMANDS = {
     *("init", "import fhir", "export fhir", "simulate", "project", "replicate", "run"),
     *("recover", "points", "show", "history", "digest", "status"),
     *("archive list", "archive add", "archive copy", "archive compare", "archive prune", "archive repair"),
-    "audit verify",
+    *("audit verify", "audit consistency", "audit check"),
 }
 DAY_MILLIS = 86_400_000
 
