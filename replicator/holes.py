@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from events.errors import ArchiveGap
@@ -26,15 +26,23 @@ def refuse_holes(
     segments: dict[Partition, list[SegmentEntry]], position: Position, gaps: Sequence[Gap] = ()
 ) -> None:
     """Raises ArchiveGap where a partition's segments do not join up to `position` but for known gaps."""
+    for hole in holes(segments, position, gaps):
+        raise hole
+
+
+def holes(
+    segments: dict[Partition, list[SegmentEntry]], position: Position, gaps: Sequence[Gap] = ()
+) -> Iterator[ArchiveGap]:
+    """Every place where segments do not join, as what `refuse_holes` raises."""
     for partition, stop in position.items():
         held = segments.get(partition, [])
         if stop and not held:
-            raise _gap(partition, 0, stop)
+            yield _gap(partition, 0, stop)
         for before, after in pairwise(held):
             if not _joins(partition, before.stop, after.first, gaps):
-                raise _gap(partition, before.stop, after.first)
+                yield _gap(partition, before.stop, after.first)
         if held and not _joins(partition, held[-1].stop, stop, gaps):
-            raise _gap(partition, held[-1].stop, stop)
+            yield _gap(partition, held[-1].stop, stop)
 
 
 def _joins(partition: Partition, stop: int, first: int, gaps: Sequence[Gap]) -> bool:

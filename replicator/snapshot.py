@@ -240,7 +240,7 @@ class Snapshot:
     def read_parts(self, fact: TableFact, parts: Sequence[Part]) -> Iterator[list[Row]]:
         """Batches of the rows of some parts of a table, in order."""
         for part, plain in fetch_ahead(self.index.store, parts, self.index.identity_key):
-            yield from _decode(part, plain, fact.columns)
+            yield from decode_part(part, plain, fact.columns)
 
 
 def open_snapshot(index: ArchiveIndex, snapshot: str) -> Snapshot:
@@ -253,7 +253,13 @@ def open_snapshot(index: ArchiveIndex, snapshot: str) -> Snapshot:
 
 def load_snapshot(index: ArchiveIndex, entry: SnapshotEntry) -> Snapshot:
     """The snapshot that an entry names, committed or not. Raises ArchiveGap, Corrupt."""
-    raw = parse_canonical(fetch(index.store, entry, None), entry.key)
+    tables = parse_snapshot(entry, fetch(index.store, entry, None))
+    return Snapshot(index, entry.id, entry.position, entry.links, tables)
+
+
+def parse_snapshot(entry: SnapshotEntry, data: bytes) -> tuple[TableFact, ...]:
+    """The tables of a snapshot's manifest. Raises Corrupt where it is not the one that the entry names."""
+    raw = parse_canonical(data, entry.key)
     try:
         tables = tuple(_table_of(table) for table in raw["tables"])
         position, links = Position.from_json(raw["position"]), links_from_json(raw["links"])
@@ -261,7 +267,7 @@ def load_snapshot(index: ArchiveIndex, entry: SnapshotEntry) -> Snapshot:
             raise ValueError("another snapshot")
     except (KeyError, TypeError, ValueError) as error:
         raise Corrupt(f"{entry.key} is not this snapshot's manifest ({type(error).__name__})") from None
-    return Snapshot(index, entry.id, position, links, tables)
+    return tables
 
 
 def _table_of(raw: dict[str, Any]) -> TableFact:
@@ -282,7 +288,8 @@ def _rows_reader(columns: tuple[tuple[str, str], ...]) -> Callable[[bytes, int],
     return compile_rows_reader(schema)
 
 
-def _decode(part: Part, plain: bytes, columns: tuple[tuple[str, str], ...]) -> Iterator[list[Row]]:
+def decode_part(part: Part, plain: bytes, columns: tuple[tuple[str, str], ...]) -> Iterator[list[Row]]:
+    """The rows of one part, block by block. Raises Corrupt."""
     schema, blocks = read_container(plain, part.key)
     if schema != row_schema(columns):
         raise Corrupt(f"{part.key} has other columns than its manifest says")

@@ -1,6 +1,6 @@
 """`rekam`: the command line. Each command is a thin shell over a function elsewhere; here is who calls what.
 
-Exit codes: 0 done; 1 the thing asked failed; 2 wrong usage or settings; 130 interrupted.
+Exit codes: 0 done; 1 the thing asked failed; 2 wrong usage or settings; 130 interrupted; `audit` has 3 and 4 too.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ PARTS = {
     "archives": ("archive",),
     "backing_up": ("backup",),
     "witnessing": ("witness",),
+    "auditing": ("audit",),
     "looking": ("show", "history", "digest", "status"),
 }
 """module -> its commands, in the order of the help. Only what a command line names is imported: start-up time."""
