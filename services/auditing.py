@@ -11,12 +11,14 @@ from replicator.auditing.attesting import Outside
 from replicator.auditing.examining import Opener
 from replicator.encryption import Identity
 from replicator.keys import load_signing_key
-from replicator.note import Signer, Verifier
+from replicator.note import Signer, Verifier, open_note
 from replicator.stores import ObjectReader
+from replicator.witnessing.cosignature import attested_by_witness
 from services.home import SIGNING_KEY, Home
 from services.owner import FILE_NAME as OWNER_FILE
 from services.places import archive_place, object_store
 from services.settings import FILE_NAME, FIRST_ARCHIVE, ArchiveSettings
+from services.witnessing.standing import cosigned_notes, witnesses_of
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,14 @@ class Auditing:
         """`secret`: with the identity, where there is one."""
         text = _read(self.identity).decode() if secret and self.identity else None
         return partial(_open, self.settings, self.folder, text)
+
+    def cosigned(self, note: bytes) -> str | None:
+        """The name of a witness that rekam.toml trusts and that cosigned this newest note; None where none did."""
+        if self.home is None:
+            return None
+        keys = [witness.key for witness in witnesses_of(self.home)]
+        text = open_note(note, self.verifiers, "the newest note")
+        return next(iter(attested_by_witness(text, cosigned_notes(self.home), keys)), None)
 
     def signer(self) -> Signer | None:
         """The home's signing key, where there is one."""

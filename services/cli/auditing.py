@@ -82,7 +82,9 @@ def verify(
     )
     _refuse_inside(about, report)
     records = depth is Depth.RECORDS
-    scope = Scope(depth, about.verifiers, about.outside, workers=workers or os.cpu_count() or 1)
+    scope = Scope(
+        depth, about.verifiers, about.outside, about.cosigned, workers=workers or os.cpu_count() or 1
+    )
     started = wall_millis()
     with progress("bytes") as advance:
         found = verify_archive(about.opener(secret=records), scope, lambda _, size: advance(size))

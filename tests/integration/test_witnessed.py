@@ -343,3 +343,12 @@ def test_a_witness_that_never_answers_holds_up_nothing(clinic: Path, folder: Pat
             assert told == [], "it is asked still"
         connection.close()
     assert word_of(Home.open(clinic), witnesses_of(Home.open(clinic))[0]) is None
+
+
+def test_an_audit_takes_the_witnesss_word_for_the_newest_checkpoint(clinic: Path, witness: Serving) -> None:
+    rekam(clinic, "witness", "ask")
+    (clinic / "keys" / "seen" / "newest.note").unlink()
+    assert rekam(clinic, "audit", "verify", "--json").json()["outcome"] == "ok"
+    for kept in (clinic / "keys" / "seen").glob("*.note"):
+        kept.unlink()
+    assert rekam(clinic, "audit", "verify", "--json", code=4).json()["outcome"] == "inconclusive"
