@@ -22,7 +22,15 @@ from events.rules import Rewind
 from replicator.checkpoints import checkpoints_after, first_fitting, signed_head
 from replicator.config import ArchiveConfig, read_config
 from replicator.encryption import Identity
-from replicator.entries import BackupEntry, CheckpointsEntry, Entry, SchemaEntry, SegmentEntry, SnapshotEntry
+from replicator.entries import (
+    BackupEntry,
+    CheckpointsEntry,
+    Entry,
+    SchemaEntry,
+    SegmentEntry,
+    SnapshotEntry,
+    VerificationEntry,
+)
 from replicator.fetching import fetch, fetch_ahead
 from replicator.holes import covering, current_segments, refuse_holes
 from replicator.joined import Checkpoint, split_checkpoints
@@ -204,6 +212,11 @@ class ArchiveIndex:
     def backups(self) -> list[BackupEntry]:
         """The catalogue, in commit order."""
         return [e for e in self.entries if isinstance(e, BackupEntry)]
+
+    @property
+    def verifications(self) -> list[VerificationEntry]:
+        """What was verified, in commit order."""
+        return [e for e in self.entries if isinstance(e, VerificationEntry)]
 
     @property
     def schemas(self) -> list[SchemaEntry]:
