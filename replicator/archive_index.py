@@ -37,7 +37,7 @@ from replicator.joined import Checkpoint, split_checkpoints
 from replicator.manifest import Head, Manifest, advance, first_head, parse_manifest, resume
 from replicator.marks import ArchiveMarks
 from replicator.note import Verifier, open_note, parse_head
-from replicator.planning import Holdings, Range, SegmentFact, SnapshotPoint
+from replicator.planning import BackupPoint, Holdings, Range, SegmentFact, SnapshotPoint
 from replicator.segment import contiguous, read_blocks
 from replicator.stores import NoSuchObject, ObjectReader
 from replicator.summary import add_entries, newest_summaries, parse_summary
@@ -249,6 +249,7 @@ class ArchiveIndex:
                 for held in self.segments.values()
                 for s in held
             ],
+            backups=[BackupPoint(b.label, b.position, b.snapshot, b.parent) for b in self.backups],
         )
 
     # The archive as a log (events.log.LogReader)

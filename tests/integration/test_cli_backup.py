@@ -50,6 +50,12 @@ def test_backups_are_taken_listed_and_shown(clinic: Path) -> None:
     assert found["continuous"]["checkpoints"] == held["checkpoints"]
     assert found["continuous"]["to"] == held["ranges"][0]["to"]
     shown = rekam(clinic, "backup", "show", differential["label"], "--json").json()
+    assert [b["restores_from"] for b in held["backups"]] == [full["label"]] * 3
+    lose(clinic, "tables.db")
+    plan = rekam(clinic, "recover", "--to", "latest", "--dry-run", "--json").json()
+    assert plan["backups"] == [full["label"], incremental["label"]]
+    assert full["label"] in rekam(clinic, "recover", "--to", "latest", "--dry-run").out
+    assert full["label"] in rekam(clinic, "points").out
     assert shown["reads"]["objects"] > 0 and shown["events"] == 250
     assert full["label"] in rekam(clinic, "backup", "list").out
     assert "before the move" in rekam(clinic, "backup", "show", full["label"]).out
