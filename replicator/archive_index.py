@@ -22,14 +22,22 @@ from events.rules import Rewind
 from replicator.checkpoints import checkpoints_after, first_fitting, signed_head
 from replicator.config import ArchiveConfig, read_config
 from replicator.encryption import Identity
-from replicator.entries import BackupEntry, CheckpointsEntry, Entry, SchemaEntry, SegmentEntry, SnapshotEntry
+from replicator.entries import (
+    BackupEntry,
+    CheckpointsEntry,
+    Entry,
+    SchemaEntry,
+    SegmentEntry,
+    SnapshotEntry,
+    VerificationEntry,
+)
 from replicator.fetching import fetch, fetch_ahead
 from replicator.holes import covering, current_segments, refuse_holes
 from replicator.joined import Checkpoint, split_checkpoints
 from replicator.manifest import Head, Manifest, advance, first_head, parse_manifest, resume
 from replicator.marks import ArchiveMarks
 from replicator.note import Verifier, open_note, parse_head
-from replicator.planning import Holdings, Range, SegmentFact, SnapshotPoint
+from replicator.planning import BackupPoint, Holdings, Range, SegmentFact, SnapshotPoint
 from replicator.segment import contiguous, read_blocks
 from replicator.stores import NoSuchObject, ObjectReader
 from replicator.summary import add_entries, newest_summaries, parse_summary
@@ -206,6 +214,11 @@ class ArchiveIndex:
         return [e for e in self.entries if isinstance(e, BackupEntry)]
 
     @property
+    def verifications(self) -> list[VerificationEntry]:
+        """What was verified, in commit order."""
+        return [e for e in self.entries if isinstance(e, VerificationEntry)]
+
+    @property
     def schemas(self) -> list[SchemaEntry]:
         return [e for e in self.entries if isinstance(e, SchemaEntry)]
 
@@ -236,6 +249,7 @@ class ArchiveIndex:
                 for held in self.segments.values()
                 for s in held
             ],
+            backups=[BackupPoint(b.label, b.position, b.snapshot, b.parent) for b in self.backups],
         )
 
     # The archive as a log (events.log.LogReader)

@@ -132,6 +132,22 @@ class BackupEntry(Entry):
     snapshot: str | None
 
 
+@dataclass(frozen=True)
+class VerificationEntry(Entry):
+    """What a verification found, as far as decisions need it. See verifications.py."""
+
+    label: str | None
+    """The backup that was verified; None: all that counted at `checkpoint`."""
+    depth: str
+    outcome: str
+    time: int
+    """When it began, milliseconds UTC."""
+    checkpoint: int
+    """The newest when it began."""
+    restored: tuple[str, ...]
+    """The labels of the backups that were restored and compared."""
+
+
 def entry_json(kind: str, key: str, stored: bytes, plain: bytes, size_bytes: int, **members: Any) -> Json:
     """The JSON of an entry; `parse_entry` makes the entry of it."""
     return {
@@ -236,7 +252,20 @@ def _backup(raw: Json, common: Json) -> BackupEntry:
     )
 
 
+def _verification(raw: Json, common: Json) -> VerificationEntry:
+    return VerificationEntry(
+        **common,
+        label=None if raw["label"] is None else _text(raw["label"]),
+        depth=_text(raw["depth"]),
+        outcome=_text(raw["outcome"]),
+        time=natural(raw["time"]),
+        checkpoint=natural(raw["checkpoint"]),
+        restored=tuple(_text(label) for label in raw["restored"]),
+    )
+
+
 _KINDS = {
+    "verification": _verification,
     "backup": _backup,
     "segment": _segment,
     "schema": _schema,

@@ -11,6 +11,7 @@ A target is resolved into a position first (`resolve`), then `plan_recovery` com
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -75,6 +76,17 @@ class SnapshotPoint:
 
 
 @dataclass(frozen=True)
+class BackupPoint:
+    """A backup of the catalogue."""
+
+    label: str
+    position: Position
+    snapshot: str | None
+    """Of a full one."""
+    parent: str | None
+
+
+@dataclass(frozen=True)
 class SegmentFact:
     """One segment that the archive holds."""
 
@@ -92,6 +104,8 @@ class Holdings:
     marks: Marks
     snapshots: Sequence[SnapshotPoint]
     segments: Sequence[SegmentFact]
+    backups: Sequence[BackupPoint] = ()
+    """In commit order."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +135,12 @@ class RecoveryPlan:
     tables: str
     """`stand`, `follow` or `rebuild`."""
     snapshot: str | None
+    backups: tuple[str, ...]
+    """Labels of the backups that it restores from: the full one of the snapshot, and the newest that continues it."""
     segments: int
+    """Segments that are read."""
+    tail_segments: Mapping[Partition, int]
+    """Of them, those behind the snapshot."""
     size_bytes: int
     records: int
     """What is read of the archive."""
@@ -201,7 +220,9 @@ def plan_recovery(
         rewind=rewind,
         tables=tables,
         snapshot=snapshot.id if snapshot else None,
+        backups=restored_from(holdings.backups, snapshot, position) if tables == "rebuild" else (),
         segments=len(read),
+        tail_segments=Counter(s.partition for s in read if s.stop > start[s.partition]),
         size_bytes=sum(s.size_bytes for s in read) + (snapshot.size_bytes if snapshot else 0),
         records=sum(s.stop - s.first for s in read),
         replayed=replayed,
@@ -235,6 +256,21 @@ def newest_usable(snapshots: Sequence[SnapshotPoint], links: Sequence[Link]) -> 
     """The snapshot that leaves the shortest tail to the state that `links` describe."""
     fit = [s for s in snapshots if usable(s.links, links)]
     return max(fit, key=lambda s: sum(s.position.of(EVENTS).values()), default=None)
+
+
+def restored_from(
+    backups: Sequence[BackupPoint], snapshot: SnapshotPoint | None, position: Position
+) -> tuple[str, ...]:
+    """The full backup of a snapshot, and the newest one that continues it towards a position."""
+    full = next((b for b in backups if snapshot is not None and b.snapshot == snapshot.id), None)
+    if full is None:
+        return ()
+    line, last = {full.label}, None
+    for backup in backups:  # a parent was committed before what builds on it
+        if backup.parent in line:
+            line.add(backup.label)
+            last = backup if position.covers(backup.position) else last
+    return (full.label, last.label) if last else (full.label,)
 
 
 def _needed(

@@ -37,6 +37,7 @@ from replicator.merging import DAY as DAY_MILLIS
 from replicator.note import Signer, Verifier, open_note, parse_head
 from replicator.shipper import Shipper
 from replicator.stores import ObjectStore
+from replicator.verifications import Depth
 from services import owner as owners
 from services.backups.cadence import Objectives, interval_seconds
 from services.backups.policy import Hold, Keep, Policy
@@ -113,7 +114,9 @@ class Home:
     def schedule(self) -> Schedule:
         backup, objectives = self.settings.backup, Objectives(**self.settings.objectives.model_dump())
         full = full_millis(backup.full, self.settings.replicator.snapshot_hours, objectives)
-        return Schedule(full, parse_every(backup.differential), objectives)
+        every = {Depth(d): parse_every(text) for d, text in self.settings.verification.model_dump().items()}
+        verification = {depth: millis for depth, millis in every.items() if millis is not None}
+        return Schedule(full, parse_every(backup.differential), objectives, verification)
 
     @property
     def lock_millis(self) -> int:

@@ -113,6 +113,16 @@ class BackupSettings(Section):
     differential: Every = "daily"
 
 
+class VerificationSettings(Section):
+    """How often all of the archive is verified, by depth; each takes in those before it."""
+
+    listing: Every = "never"
+    digests: Every = "weekly"
+    decode: Every = "never"
+    restore: Every = "monthly"
+    sentinel: Every = "never"
+
+
 class HoldSettings(Section):
     """Backups of these days are kept, whatever their age: a court, an insurer or the ministry asked for it."""
 
@@ -192,6 +202,7 @@ class Settings(BaseSettings):
     replicator: ReplicatorSettings = ReplicatorSettings()
     recovery: RecoverySettings = RecoverySettings()
     backup: BackupSettings = BackupSettings()
+    verification: VerificationSettings = VerificationSettings()
     objectives: ObjectivesSettings = ObjectivesSettings()
     retention: RetentionSettings = RetentionSettings()
     alerts: AlertSettings = AlertSettings()

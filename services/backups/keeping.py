@@ -1,4 +1,4 @@
-"""Taking backups when they are due, beside the shipping, which never waits for them.
+"""Taking backups and verifying the archive when that is due, beside the shipping, which never waits for them.
 
 A backup that fails is told and tried again; the shipping goes on meanwhile, and status shows what is overdue.
 """
@@ -12,10 +12,12 @@ from contextlib import closing
 from events.errors import RekamError
 from replicator.archive import ArchiveIndex
 from replicator.backups import Backup, Kind
+from replicator.verifications import Depth
 from services.backups.cadence import Cadence, cadence, tail_of
 from services.backups.retaining import expire, plan_now
-from services.backups.schedule import due
+from services.backups.schedule import due, due_verification
 from services.backups.taking import back_up
+from services.backups.verifying import record, verify_backup
 from services.recovery.measuring import read_rates
 from services.system import System
 
@@ -47,10 +49,38 @@ def back_up_forever(
                 backup = take(system, kind)
                 tell(f"backup {backup.label}: {backup.events:,} events, {backup.new_bytes:,} new bytes")
                 expire_old(system, tell)
+                index.refresh()
+            verify_due(system, index, stop, tell)
+        except Stopped:
+            return
         except RekamError as error:
-            tell(f"a backup is due, and waits: {error}")
+            tell(f"a backup or a verification is due, and waits: {error}")
             index, pause = None, min(RETRY_SECONDS, 30 * look_seconds)
         stop.wait(pause)
+
+
+class Stopped(Exception):
+    """The process is to end: a verification is given up, and due again the next time."""
+
+
+def verify_due(system: System, index: ArchiveIndex, stop: threading.Event, tell: Tell) -> None:
+    """Verifies all of the archive as deeply as is due, if any is. Raises Stopped soon after `stop`."""
+
+    def check() -> None:
+        if stop.is_set():
+            raise Stopped
+
+    opens = index.identity_key is not None or not index.config.recipients
+    deepest = Depth.SENTINEL if opens else Depth.DIGESTS
+    depth = due_verification(index.verifications, index.backups, system.clock(), system.schedule, deepest)
+    if depth is not None:
+        check()
+        found = verify_backup(system, None, depth, check=check)
+        record(system, found)
+        index.refresh()
+        tell(
+            f"verification, {depth.value}: {found.outcome.value}, {found.counts.get('objects', 0):,} objects"
+        )
 
 
 def expire_old(system: System, tell: Tell) -> None:

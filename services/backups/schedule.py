@@ -1,4 +1,4 @@
-"""When backups are due: a pure decision over the catalogue, the time and the settings.
+"""When backups and verifications are due: a pure decision over the catalogue, the time and the settings.
 
 Counted from when the newest of its kind began, so that one that was missed while the machine was off is done once, and
 not as often as it was missed. A clock that was set back by more than an interval does not hold one up for ever.
@@ -7,16 +7,19 @@ not as often as it was missed. A clock that was set back by more than an interva
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from replicator.backups import Kind, newest
-from replicator.entries import BackupEntry
+from replicator.entries import BackupEntry, VerificationEntry
+from replicator.verifications import Depth, last_whole
 from services.backups.cadence import Objectives
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
 """Milliseconds."""
+FIRST_MILLIS = HOUR
+"""After the first backup: then the first verification, so that nobody believes for long what was never proven."""
 NAMED = {"hourly": HOUR, "daily": DAY, "weekly": 7 * DAY, "monthly": 30 * DAY, "never": None}
 UNITS = {"s": 1_000, "min": 60_000, "h": HOUR, "d": DAY}
 _COUNTED = re.compile(r"([0-9]{1,6}) ?(s|min|h|d)\Z")
@@ -29,6 +32,8 @@ class Schedule:
     full_millis: int | None = None
     differential_millis: int | None = None
     objectives: Objectives = field(default_factory=Objectives)
+    verification: Mapping[Depth, int] = field(default_factory=dict)
+    """depth -> how often all of the archive is verified so deeply."""
 
 
 def parse_every(text: str) -> int | None:
@@ -65,6 +70,38 @@ def due(
     if full is not None and base is not None and _over(base, now, schedule.differential_millis):
         return Kind.DIFFERENTIAL
     return None
+
+
+def due_verification(
+    verifications: Sequence[VerificationEntry],
+    backups: Sequence[BackupEntry],
+    now: int,
+    schedule: Schedule,
+    deepest: Depth = Depth.SENTINEL,
+) -> Depth | None:
+    """The depth to verify to now: the deepest of those that are due, since it takes in the others.
+
+    A first time comes FIRST_MILLIS after the first backup, or an interval if that is shorter. `deepest`: how deep can
+    be looked from here at all; what is due beyond it is not done.
+    """
+    wanted = {depth: every for depth, every in schedule.verification.items() if deepest.takes_in(depth)}
+    return next(
+        (d for d in reversed(Depth) if d in wanted and _verify(d, wanted[d], verifications, backups, now)),
+        None,
+    )
+
+
+def _verify(
+    depth: Depth,
+    every: int,
+    verifications: Sequence[VerificationEntry],
+    backups: Sequence[BackupEntry],
+    now: int,
+) -> bool:
+    last = last_whole(verifications, depth)
+    if last is not None:
+        return abs(now - last.time) >= every
+    return bool(backups) and abs(now - backups[0].begun) >= min(every, FIRST_MILLIS)
 
 
 def _over(backup: BackupEntry, now: int, every: int | None) -> bool:

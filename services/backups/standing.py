@@ -9,7 +9,8 @@ from typing import Any
 from events.errors import LostData
 from replicator.archive import ArchiveIndex
 from replicator.backups import Kind, newest, read_backups
-from replicator.entries import BackupEntry
+from replicator.entries import BackupEntry, VerificationEntry
+from replicator.verifications import Outcome, last_whole, open_failures
 from services.backups.cadence import Cadence, worst_loss_seconds
 from services.backups.keeping import cadence_of
 from services.backups.schedule import Schedule
@@ -35,12 +36,17 @@ class Standing:
     rpo_seconds: float | None
     recovery_seconds: float
     """What a recovery with everything lost but the archive is estimated to take now."""
+    verified: VerificationEntry | None = None
+    """The newest verification."""
     findings: list[Finding] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         return {
             "full": None if self.full is None else self.full.label,
             "differential": None if self.differential is None else self.differential.label,
+            "verified": None
+            if self.verified is None
+            else {"depth": self.verified.depth, "outcome": self.verified.outcome, "time": self.verified.time},
             "recovery_seconds": round(self.recovery_seconds, 1),
         }
 
@@ -53,7 +59,11 @@ class Standing:
         words = (
             f"Backups: {', '.join(taken) or 'none taken yet'}; a recovery with all but the archive lost takes"
         )
-        return [f"{words} about {show_span(self.recovery_seconds)}."]
+        lines = [f"{words} about {show_span(self.recovery_seconds)}."]
+        if self.verified is not None:
+            ago = show_span(max(0, now - self.verified.time) / MILLIS)
+            lines.append(f"Verified: {self.verified.depth}, {ago} ago: {self.verified.outcome}.")
+        return lines
 
 
 def backups_of(system: System, index: ArchiveIndex) -> Standing:
@@ -64,10 +74,12 @@ def backups_of(system: System, index: ArchiveIndex) -> Standing:
         newest(index.backups, Kind.DIFFERENTIAL),
         schedule.objectives.rpo_seconds,
         rhythm.recovery_seconds,
+        index.verifications[-1] if index.verifications else None,
     )
     standing.findings += overdue(index.backups, now, schedule, since=index.marks.first.time)
     standing.findings += unkept(schedule, rhythm, system.interval_seconds)
     standing.findings += _too_slow(index, schedule)
+    standing.findings += unverified(index.verifications, index.backups, now, schedule)
     return standing
 
 
@@ -101,6 +113,25 @@ def unkept(schedule: Schedule, rhythm: Cadence, interval_seconds: float) -> Iter
         yield YELLOW, f"{takes}: it cannot be kept, {least}; it needs a faster machine or more time"
     else:
         yield YELLOW, f"{takes}: a full backup is overdue: rekam backup full"
+
+
+def unverified(
+    verifications: Sequence[VerificationEntry], backups: Sequence[BackupEntry], now: int, schedule: Schedule
+) -> Iterator[Finding]:
+    """What verification found wrong and not well again, and verifications that did not happen."""
+    for failed in open_failures(verifications):
+        what = f"the backup {failed.label}" if failed.label else "the archive"
+        yield RED, f"{what} failed its verification ({failed.depth}): rekam backup verify says what is wrong"
+    if verifications and verifications[-1].outcome == Outcome.INCONCLUSIVE:
+        yield YELLOW, f"the newest verification ({verifications[-1].depth}) could not look at everything"
+    since = backups[0].begun if backups else now
+    for depth, every in schedule.verification.items():
+        last = last_whole(verifications, depth)
+        late = now - (last.time if last else since)
+        if late > VERY_LATE * every:
+            often = f"the archive is to be verified ({depth.value}) every {show_span(every / MILLIS)}"
+            what = f"last was {show_span(late / MILLIS)} ago" if last else "it never was"
+            yield YELLOW, f"{often}, and {what}: rekam backup verify --all --depth {depth.value}"
 
 
 def _too_slow(index: ArchiveIndex, schedule: Schedule) -> Iterator[Finding]:

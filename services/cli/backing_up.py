@@ -7,18 +7,23 @@ from typing import Annotated, Any
 
 import typer
 
+from events.errors import LostData, RekamError, Unavailable, WrongUsage
 from replicator.archive import ArchiveIndex
-from replicator.backups import Backup, Kind, full_of, named, read_backups, reading, to_json
+from replicator.backups import Backup, Kind, full_of, named, newest, read_backups, reading, to_json
 from replicator.entries import BackupEntry
+from replicator.verifications import Depth, Outcome, Verification, verified
 from services.backups import deleting, retaining
 from services.backups.deleting import Deletion, plan_deletion
 from services.backups.taking import back_up
+from services.backups.verifying import record, verify_backup
 from services.cli.options import ArchiveOption, HomeOption, JsonOption, confirm, open_home, operator
-from services.cli.output import print_json, show, show_table
+from services.cli.output import print_json, say, show, show_table
 from services.home import Home
 from services.moments import show_millis, show_span
 
 MILLIS = 1000
+COLUMNS = ("label", "kind", "complete_through", "events", "new_bytes", "parent", "verified", "note")
+EXIT_CODES = {Outcome.OK: 0, Outcome.INVALID: 3, Outcome.INCONCLUSIVE: 4}
 
 NoteOption = Annotated[str, typer.Option(help="Kept in the catalogue, in the clear: name no patient.")]
 LabelArgument = Annotated[str, typer.Argument(metavar="LABEL", help="As 'rekam backup list' shows it.")]
@@ -31,6 +36,7 @@ def register(app: typer.Typer) -> None:
     backup.command("incremental")(incremental)
     backup.command("list")(list_)
     backup.command("show")(show_)
+    backup.command("verify")(verify)
     backup.command("delete")(delete)
     backup.command("expire")(expire)
     app.add_typer(backup, name="backup")
@@ -74,14 +80,13 @@ def list_(home: HomeOption = None, archive: ArchiveOption = None, as_json: JsonO
     """The backups of an archive, and what continuous shipping holds between and behind them."""
     place = open_home(home, archive)
     index = place.archive()
-    rows = [backup_json(place, backup) for backup in read_backups(index)]
+    rows = [_row(place, index, entry) for entry in index.backups]
     shipping = _continuous(place, index)
     if as_json:
         print_json({"backups": rows, "continuous": shipping})
         return
-    columns = ["label", "kind", "complete_through", "events", "new_bytes", "all_bytes", "parent", "note"]
     if rows:
-        show_table(columns, ([_cell(row[c]) for c in columns] for row in rows))
+        show_table(COLUMNS, ([_cell(row[c]) for c in COLUMNS] for row in map(_verified_words, rows)))
     else:
         show("No backup was taken yet: rekam backup full")
     if shipping:
@@ -93,6 +98,30 @@ def list_(home: HomeOption = None, archive: ArchiveOption = None, as_json: JsonO
 
 def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value or "")
+
+
+def _row(place: Home, index: ArchiveIndex, entry: BackupEntry) -> dict[str, Any]:
+    """Of one whose object is lost, what its entry tells: it hides none of the others."""
+    verified_json = _verified_json(place, entry, index)
+    try:
+        (backup,) = read_backups(index, [entry])
+    except LostData as error:
+        known = {"label": entry.label, "kind": entry.backup, "parent": entry.parent, "note": error.message}
+        known["complete_through"] = show_millis(entry.complete_through, place.zone)
+        return {**dict.fromkeys(COLUMNS), **known, **verified_json}
+    return {**backup_json(place, backup), **verified_json}
+
+
+def _verified_json(place: Home, entry: BackupEntry, index: ArchiveIndex) -> dict[str, Any]:
+    depth, time, failed = verified(entry, index.verifications)
+    passed = None if time is None else {"depth": depth, "time": show_millis(time, place.zone)}
+    return {"verified": passed, "failed": failed}
+
+
+def _verified_words(row: dict[str, Any]) -> dict[str, Any]:
+    passed = row["verified"]
+    words = f"{passed['depth']} {passed['time'][:10]}" if passed else "never"
+    return {**row, "verified": f"FAILED ({words})" if row["failed"] else words}
 
 
 def _continuous(place: Home, index: ArchiveIndex) -> dict[str, Any] | None:
@@ -111,7 +140,11 @@ def show_(
     index = place.archive()
     entry = named(index.backups, label)
     (backup,) = read_backups(index, [entry])
-    found = {**backup_json(place, backup), "reads": _reads(index, entry)}
+    found = {
+        **backup_json(place, backup),
+        **_verified_json(place, entry, index),
+        "reads": _reads(index, entry),
+    }
     if as_json:
         print_json(found)
         return
@@ -132,6 +165,58 @@ def backup_json(place: Home, backup: Backup) -> dict[str, Any]:
         found[name] = show_millis(found[name], place.zone)
     found["duration_seconds"] = found.pop("duration_millis") / MILLIS
     return found
+
+
+def verify(
+    label: Annotated[
+        str | None, typer.Argument(metavar="[LABEL]", help="Which backup; else the newest.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that counts, and every backup.")] = False,
+    depth: Annotated[Depth, typer.Option(help="How deeply: each takes in those before it.")] = Depth.DIGESTS,
+    home: HomeOption = None,
+    archive: ArchiveOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify backups up to a depth and keep the result; exit code 3: something is wrong, 4: not all could be seen."""
+    if label is not None and everything:
+        raise WrongUsage("a LABEL and --all are two things", "give one of them")
+    place = open_home(home, archive)
+    found = verify_backup(place, None if everything else label or _newest(place), depth, every=everything)
+    checkpoint = _kept(place, found)
+    if as_json:
+        print_json({**found.to_json(), "time": show_millis(found.time, place.zone), "checkpoint": checkpoint})
+    else:
+        for line in _found_words(found):
+            show(line)
+    raise typer.Exit(EXIT_CODES[found.outcome])
+
+
+def _newest(place: Home) -> str | None:
+    """None where there is no backup, or where the archive cannot be opened: verifying it says why."""
+    try:
+        last = newest(place.archive().backups)
+    except (LostData, Unavailable):
+        return None
+    return last.label if last else None
+
+
+def _kept(place: Home, found: Verification) -> int | None:
+    try:
+        return record(place, found)
+    except RekamError as error:
+        say(f"warning: the result could not be kept in the archive: {error}")
+        return None
+
+
+def _found_words(found: Verification) -> list[str]:
+    what = f"The backup {found.label}" if found.label else "The archive"
+    counts = ", ".join(
+        f"{n:,} {name.replace('_', ' ')}" for name, n in found.counts.items() if n and name != "wrong"
+    )
+    head = (
+        f"{what} was verified ({found.depth.value}): {found.outcome.value}. Looked at: {counts or 'nothing'}."
+    )
+    return [head, *found.findings]
 
 
 def delete(

@@ -7,6 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from replicator.archive import ArchiveIndex
+from replicator.backups import full_of
+from replicator.entries import BackupEntry
 from replicator.planning import RecoveryPlan, Target
 from services.archives import farthest
 from services.cli.options import ArchiveOption, HomeOption, JsonOption, confirm, open_home, operator
@@ -74,7 +77,7 @@ def plan_words(place: Home, plan: RecoveryPlan) -> list[str]:
         f"Log               {_log_words(plan)}",
         f"Rewind            {_rewind_words(plan)}",
         f"Tables            {_tables_words(plan)}",
-        f"To read           {plan.segments:,} segments, {plan.size_bytes:,} bytes, {plan.records:,} records",
+        f"To read           {_segments_words(plan)}, {plan.size_bytes:,} bytes, {plan.records:,} records",
         f"Expected          {show_span(plan.expected_seconds)}",
     ]
 
@@ -91,9 +94,17 @@ def _rewind_words(plan: RecoveryPlan) -> str:
     return f"one is appended; {plan.set_aside_records:,} records of events come after the recovery point"
 
 
+def _segments_words(plan: RecoveryPlan) -> str:
+    behind = f" ({sum(plan.tail_segments.values()):,} behind the snapshot)" if plan.snapshot else ""
+    return f"{plan.segments:,} segments{behind}"
+
+
 def _tables_words(plan: RecoveryPlan) -> str:
     words = {"stand": "stand already", "follow": "follow the log", "rebuild": "are rebuilt and swapped in"}
-    return words[plan.tables] + (f", from snapshot {plan.snapshot} and the tail" if plan.snapshot else "")
+    if not plan.snapshot:
+        return words[plan.tables]
+    start = " and ".join(plan.backups) or f"snapshot {plan.snapshot}"
+    return f"{words[plan.tables]}, from {start} and the tail"
 
 
 def plan_json(place: Home, plan: RecoveryPlan) -> dict[str, Any]:
@@ -106,6 +117,7 @@ def plan_json(place: Home, plan: RecoveryPlan) -> dict[str, Any]:
         "set_aside_records": plan.set_aside_records,
         "tables": plan.tables,
         "snapshot": plan.snapshot,
+        "backups": list(plan.backups),
         "segments": plan.segments,
         "size_bytes": plan.size_bytes,
         "records": plan.records,
@@ -156,25 +168,11 @@ def _show_report(place: Home, plan: RecoveryPlan, report: Report, found: dict[st
 def points(home: HomeOption = None, archive: ArchiveOption = None, as_json: JsonOption = False) -> None:
     """The moments that can be restored, with every disk but the archive's lost."""
     place = open_home(home, archive)
-    holdings = place.archive().holdings()
-    ranges = [] if holdings.range is None else [holdings.range]
-    found: dict[str, Any] = {
-        "ranges": [
-            {"from": show_millis(r.first, place.zone), "to": show_millis(r.last, place.zone)} for r in ranges
-        ],
-        "checkpoints": len(holdings.marks),
-        "snapshots": [
-            {"id": s.id, "rows": s.rows, "size_bytes": s.size_bytes, "position": s.position.to_json()}
-            for s in holdings.snapshots
-        ],
-        "segments": len(holdings.segments),
-        "size_bytes": sum(s.size_bytes for s in holdings.segments)
-        + sum(s.size_bytes for s in holdings.snapshots),
-    }
+    found = _points_json(place, place.archive())
     if as_json:
         print_json(found)
         return
-    if not ranges:
+    if not found["ranges"]:
         show(
             "Nothing can be restored yet: the archive holds no checkpoint. Ship first: rekam replicate --once"
         )
@@ -188,3 +186,38 @@ def points(home: HomeOption = None, archive: ArchiveOption = None, as_json: Json
             ["snapshot", "rows", "bytes"],
             ([s["id"], f"{s['rows']:,}", f"{s['size_bytes']:,}"] for s in found["snapshots"]),
         )
+    if found["backups"]:
+        show_table(
+            ["backup", "complete through", "restores from"],
+            ([b["label"], b["complete_through"], b["restores_from"]] for b in found["backups"]),
+        )
+
+
+def _points_json(place: Home, index: ArchiveIndex) -> dict[str, Any]:
+    holdings = index.holdings()
+    ranges = [] if holdings.range is None else [holdings.range]
+    size_bytes = sum(s.size_bytes for s in holdings.segments)
+    return {
+        "ranges": [
+            {"from": show_millis(r.first, place.zone), "to": show_millis(r.last, place.zone)} for r in ranges
+        ],
+        "checkpoints": len(holdings.marks),
+        "snapshots": [
+            {"id": s.id, "rows": s.rows, "size_bytes": s.size_bytes, "position": s.position.to_json()}
+            for s in holdings.snapshots
+        ],
+        "backups": [_backup_json(place, index, backup) for backup in index.backups],
+        "segments": len(holdings.segments),
+        "size_bytes": size_bytes + sum(s.size_bytes for s in holdings.snapshots),
+    }
+
+
+def _backup_json(place: Home, index: ArchiveIndex, backup: BackupEntry) -> dict[str, Any]:
+    """`restores_from`: the full backup whose snapshot is loaded; None: the log is replayed from its beginning."""
+    full = full_of(index.backups, backup)
+    return {
+        "label": backup.label,
+        "complete_through": show_millis(backup.complete_through, place.zone),
+        "position": backup.position.to_json(),
+        "restores_from": full.label if full else None,
+    }

@@ -50,6 +50,12 @@ def test_backups_are_taken_listed_and_shown(clinic: Path) -> None:
     assert found["continuous"]["checkpoints"] == held["checkpoints"]
     assert found["continuous"]["to"] == held["ranges"][0]["to"]
     shown = rekam(clinic, "backup", "show", differential["label"], "--json").json()
+    assert [b["restores_from"] for b in held["backups"]] == [full["label"]] * 3
+    lose(clinic, "tables.db")
+    plan = rekam(clinic, "recover", "--to", "latest", "--dry-run", "--json").json()
+    assert plan["backups"] == [full["label"], incremental["label"]]
+    assert full["label"] in rekam(clinic, "recover", "--to", "latest", "--dry-run").out
+    assert full["label"] in rekam(clinic, "points").out
     assert shown["reads"]["objects"] > 0 and shown["events"] == 250
     assert full["label"] in rekam(clinic, "backup", "list").out
     assert "before the move" in rekam(clinic, "backup", "show", full["label"]).out
@@ -141,3 +147,49 @@ def test_old_backups_expire_their_bytes_are_pruned_and_every_moment_stays(clinic
     lose(clinic, "log.db", "tables.db")
     rekam(clinic, "recover", "--to", "latest", "--yes")
     assert rekam(clinic, "digest", "--json").json() == before
+
+
+def test_verifying_tells_by_its_exit_code_and_keeps_what_it_found(clinic: Path) -> None:
+    assert rekam(clinic, "backup", "verify", "--all", "--json", code=3).json()["counts"] == {"wrong": 1}
+    label = take(clinic, "full")["label"]
+
+    def listed() -> dict:
+        (backup,) = rekam(clinic, "backup", "list", "--json").json()["backups"]
+        return {"verified": backup["verified"] and backup["verified"]["depth"], "failed": backup["failed"]}
+
+    assert listed() == {"verified": None, "failed": False}
+    assert "never" in rekam(clinic, "backup", "list").out
+    found = rekam(clinic, "backup", "verify", "--depth", "sentinel", "--json").json()
+    assert (found["label"], found["outcome"], found["restored"]) == (label, "ok", [label])
+    assert listed() == {"verified": "sentinel", "failed": False}
+    assert not list(clinic.glob("**/rekam-verify-*")), "scratch is elsewhere"
+    (part,) = list((clinic / "archive" / "snapshots").glob("*/settings-*"))
+    data = part.read_bytes()
+    part.chmod(0o644)
+    part.write_bytes(data[:-1] + b"?")
+    ran = rekam(clinic, "backup", "verify", label, code=3)
+    assert part.name in ran.out
+    assert listed() == {"verified": "sentinel", "failed": True}
+    assert "FAILED" in rekam(clinic, "backup", "list").out
+    status = rekam(clinic, "status", "--json", code=1).json()
+    assert status["status"] == "red" and status["backups"]["verified"]["outcome"] == "invalid"
+    part.write_bytes(data)
+    rekam(clinic, "backup", "verify", "--all")
+    assert listed() == {"verified": "sentinel", "failed": False}
+    (clinic / "keys" / "owner.txt").rename(clinic / "elsewhere.txt")
+    assert "identity" in rekam(clinic, "backup", "verify", "--depth", "decode", code=4).out
+
+
+def test_a_lost_object_of_the_catalogue_hides_no_other(clinic: Path) -> None:
+    first, second = take(clinic, "full"), take(clinic, "differential")
+    for lost in (clinic / "archive" / "backups").glob("*-full-*"):
+        lost.unlink()
+    rows = rekam(clinic, "backup", "list", "--json").json()["backups"]
+    assert [row["label"] for row in rows] == [first["label"], second["label"]]
+    assert "is missing" in rows[0]["note"] and rows[1]["events"] == 200
+    assert "is missing" in rekam(clinic, "backup", "list").out
+
+
+def test_a_label_and_all_are_two_things(clinic: Path) -> None:
+    assert "one of them" in rekam(clinic, "backup", "verify", "x", "--all", code=2).err
+    assert "no backup" in rekam(clinic, "backup", "verify", "x", code=1).err

@@ -23,6 +23,7 @@ COMMANDS = {
         "backup list",
         "backup show",
         "backup delete",
+        "backup verify",
         "backup expire",
     ),
     *("recover", "points", "show", "history", "digest", "status"),

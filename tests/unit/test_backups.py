@@ -21,13 +21,14 @@ from replicator import merging
 from replicator.backups import Kind, full_of, label_of, named, parse_backup, read_backups
 from replicator.entries import SegmentEntry, parse_entry
 from replicator.merging import halving
-from replicator.planning import ASSUMED
+from replicator.planning import ASSUMED, RecoveryPlan, Target
 from replicator.tombstones import add_tombstone
 from services.backups.cadence import Work
 from services.backups.deleting import delete, plan_deletion
 from services.backups.keeping import back_up_forever
 from services.backups.schedule import Schedule
 from services.backups.taking import back_up
+from services.recovery.acting import Request, prepare
 from services.recovery.measuring import keep_rates, read_rates
 from services.replicating import ship
 from tests.archives import everything, logged
@@ -312,3 +313,50 @@ def test_what_was_measured_is_kept_and_what_is_not_ours_is_passed_over(system):
     for wrong in (b"", b"{", b'{"replay_per_second": -1}', b"[]"):
         system.rates = wrong
         assert read_rates(system) == ASSUMED
+
+
+def plan_of(system: TestSystem) -> RecoveryPlan:
+    request = Request(Target(), ACTOR, "test")
+    view, plan = prepare(system, request, str, ship_first=False)
+    view.close()
+    return plan
+
+
+@pytest.mark.parametrize("lost", ["tables", "both"])
+def test_however_long_the_history_a_recovery_opens_few_objects_behind_its_snapshot(system, lost):
+    live(system, 30)
+    full = take(system, Kind.FULL)
+    for _ in range(8):
+        live(system, 40)
+        differential = take(system, Kind.DIFFERENTIAL)
+    live(system, 5)
+    assert system.archive().head.n > 350
+    system.lose_tables()
+    if lost == "both":
+        system.lose_log()
+    plan = plan_of(system)
+    assert (plan.tables, plan.snapshot) == ("rebuild", full.snapshot)
+    assert plan.backups == (full.label, differential.label)
+    assert 0 < max(plan.tail_segments.values()) <= 12
+    if lost == "both":  # the whole log is read, and it is few objects too
+        assert plan.segments < 40
+
+
+def test_a_plan_names_the_backups_that_it_restores_from_and_no_others(system):
+    live(system, 1)
+    assert plan_of(system).backups == ()
+    take(system, Kind.FULL)
+    second = take(system, Kind.FULL)
+    write(system)
+    differential = take(system, Kind.DIFFERENTIAL)
+    moment = system.clock.now
+    write(system)
+    incremental = take(system, Kind.INCREMENTAL)
+    system.lose_tables()
+    assert plan_of(system).backups == (second.label, incremental.label)
+    request = Request(Target(moment), ACTOR, "test")
+    view, plan = prepare(system, request, str, ship_first=False)
+    view.close()
+    assert plan.backups == (second.label, differential.label)
+    remove(system, incremental.label)
+    assert plan_of(system).backups == (second.label, differential.label)

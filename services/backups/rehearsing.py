@@ -1,0 +1,105 @@
+"""Restoring into scratch, outside the home: the log from the archive, the tables from a snapshot and the tail.
+
+What comes out is compared by digest, table by table, with the live history as of the same position. And the whole way
+round: an event is appended to a stream of its own, shipped, restored, and found.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+
+from events.client import Client, Draft
+from events.envelope import EventId, derive_id
+from events.heads import LogHeads
+from events.log import EventLog
+from events.partitioning import all_partitions
+from events.payloads.clinic import SettingChanged
+from events.position import Position
+from events.rules import Effect
+from events.sqlite_log import SqliteLog, SqliteRestorer
+from projections.bulk import rebuild
+from projections.completing import complete_journal
+from projections.digest import TableDigest, differences, digest, digest_at
+from projections.heads import TablesBase
+from projections.store import Tables, open_tables
+from replicator.archive import ArchiveIndex
+from replicator.planning import newest_usable
+from replicator.snapshot import open_snapshot
+from services.projecting import catch_up_whole
+from services.system import System
+
+SENTINEL = "sentinel"
+ACTOR = {"id": "verification", "role": "system", "system": "rekam"}
+
+Check = Callable[[], None]
+"""Called now and then; raises whatever ends the rehearsal."""
+
+
+@contextmanager
+def restored(index: ArchiveIndex, position: Position, check: Check) -> Iterator[tuple[Tables, Path]]:
+    """The tables as a recovery would make them of the archive alone, in a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="rekam-verify-") as name:
+        folder = Path(name)
+        _restore_log(index, position, folder / "log.db", check)
+        opener = partial(SqliteLog, folder / "log.db")
+        with closing(open_tables(f"sqlite:{folder / 'tables.db'}")) as tables:
+            links = Effect(index.control, position).links
+            point = newest_usable(index.holdings().snapshots, links)
+            snapshot = open_snapshot(index, point.id) if point else None
+            rebuild(opener, position, tables, snapshot=snapshot, scratch=folder, progress=_progress(check))
+            complete_journal(opener, tables, scratch=folder, progress=_progress(check))
+            yield tables, folder
+
+
+def _restore_log(index: ArchiveIndex, position: Position, path: Path, check: Check) -> None:
+    counts: dict[str, int] = {}
+    for partition in index.end():
+        counts[partition.topic] = counts.get(partition.topic, 0) + 1
+    with closing(SqliteRestorer(path)) as restorer:
+        restorer.begin(counts)
+        for partition in all_partitions(counts):
+            for batch in index.read(partition, 0, position[partition]):
+                check()
+                restorer.write(partition, batch)
+        restorer.finish()
+
+
+def _progress(check: Check) -> Callable[[str, int, int], None]:
+    return lambda stage, done, total: check()
+
+
+def compare_with_live(
+    system: System, index: ArchiveIndex, position: Position, check: Check
+) -> tuple[dict[str, TableDigest], list[str]]:
+    """What was restored at a position, and the tables in which it differs from the live history there.
+
+    Raises LostData where it cannot be restored, or the live log has lost what the archive holds.
+    """
+    with restored(index, position, check) as (tables, folder):
+        ours = digest(tables)["tables"]
+        check()
+        live = digest_at(system.log_opener(), position, scratch=folder)["tables"]
+    return ours, differences(ours, live)
+
+
+def append_sentinel(system: System, log: EventLog, clinic_id: str) -> EventId:
+    """An event on a stream that nothing else writes to; it has taken effect on return."""
+    now = system.clock()
+    payload = SettingChanged(name=SENTINEL, value=json.dumps(now), reason="verification of the archive")
+    with closing(system.tables()) as tables:
+        catch_up_whole(system.log_opener(), log, tables)
+        client = Client(log, LogHeads(log, TablesBase(tables)))
+        stream = f"clinic-{derive_id(SENTINEL, clinic_id).hex()}"
+        draft = Draft(payload.to_payload(), now * 1000, ACTOR)
+        return client.append(stream, lambda head: draft).event.event_id
+
+
+def comes_back(index: ArchiveIndex, event_id: EventId, check: Check) -> bool:
+    """Whether an event is in effect in what the archive alone restores."""
+    with restored(index, index.end(), check) as (tables, _):
+        return tables.applied(event_id) is not None
