@@ -12,7 +12,9 @@ from events.envelope import Event
 from events.log import Entry
 from events.position import EVENTS, Position
 from replicator.directory_store import DirectoryStore
+from replicator.merging import HOUR
 from replicator.snapshot import TableImage, write_snapshot
+from replicator.upkeep import upkeep
 from tests.archives import World
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "reading-the-archive.md"
@@ -74,10 +76,24 @@ def test_the_pages_code_reads_an_event(archive):
 def test_the_pages_code_prints_records(archive, capsys):
     (segment,) = archive.glob("log/rekam.events/*/*/*.avro")
     (archive / "segment.avro").write_bytes(segment.read_bytes())
-    exec(page_code("fastavro.reader"), {"fastavro": fastavro})
+    exec(page_code("segment.avro"), {"fastavro": fastavro})
     assert "b'clinic-1'" in capsys.readouterr().out
 
 
 def test_rows_are_read_like_records(archive):
     (part,) = archive.glob("snapshots/*/*.avro")
     assert list(fastavro.reader(part.open("rb"))) == [{"a": "x"}]
+
+
+def test_the_pages_code_reads_joined_checkpoints(tmp_path, monkeypatch):
+    world = World(store=DirectoryStore(tmp_path, create=True), recipients=())
+    for _ in range(4):
+        world.write(2)
+        world.ship()
+        world.clock.now += HOUR
+    world.shipper().ship_once(entries=upkeep(world.log, world.archive, world.index()))
+    monkeypatch.chdir(tmp_path)
+    space = {}
+    exec(page_code("checkpoints/merged"), space)
+    assert {entry["kind"] for entry in space["entries"].values()} == {"segment", "schema"}
+    assert len(space["entries"]) > 8
