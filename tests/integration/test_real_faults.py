@@ -320,7 +320,7 @@ def objects(clinic: Clinic) -> int:
 
 @pytest.fixture
 def on_kafka(kafka_server: str, tmp_path: Path) -> Iterator[Clinic]:
-    with kafka_url(kafka_server, deadline_seconds=20) as url:
+    with kafka_url(kafka_server) as url:
         yield Clinic(tmp_path / "home", url).init()
 
 
