@@ -29,7 +29,7 @@ from projections.record_tables import OBSERVATIONS
 from services.home import Home
 from services.projecting import catch_up
 from tests.command_line import SAMPLE, Ran, rekam, start
-from tests.servers import S3Bucket
+from tests.servers import BUSY_SECONDS, S3Bucket
 
 ACTOR = {"id": "script", "role": "operator", "system": "test"}
 
@@ -152,7 +152,8 @@ def delete_topics(url: str, names: Sequence[str] = ()) -> None:
 @contextmanager
 def kafka_url(servers: str, partitions: int = 1, **settings: object) -> Iterator[str]:
     """The URL of a log of a test's own; what is left of it is deleted in the end."""
-    words = "".join(f"&{name}={value}" for name, value in settings.items())
+    patient = {"deadline_seconds": BUSY_SECONDS, **settings}
+    words = "".join(f"&{name}={value}" for name, value in patient.items())
     url = f"kafka://{servers}/clinic-{uuid.uuid4().hex[:12]}.?partitions={partitions}{words}"
     yield url
     delete_topics(url)

@@ -154,6 +154,19 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.01)
 
 
+def wait_until_stoppable(process: subprocess.Popen[str]) -> None:
+    """Returns once a command that runs until it is stopped is so far that SIGTERM ends it cleanly (Linux can tell)."""
+    status = Path(f"/proc/{process.pid}/status")
+    wait_for(lambda: process.poll() is not None or _catches(status, signal.SIGTERM), "its signal handler")
+
+
+def _catches(status: Path, number: signal.Signals) -> bool:
+    if not status.exists():
+        return True
+    words = status.read_text().partition("SigCgt:")[2].split()  # none of a process that has just ended
+    return bool(words) and bool(int(words[0], 16) >> (number - 1) & 1)
+
+
 def digest(home: Path, *arguments: object) -> dict[str, Any]:
     tables: dict[str, Any] = rekam(home, "digest", "--json", *arguments).json()["tables"]
     return tables

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,6 +45,9 @@ def pytest_configure(config: pytest.Config) -> None:
         Servers() if told_a_worker is None else Borrowed(counter=Counter(*told_a_worker[COUNTER]))
     )
     leftovers.adopt_orphans()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun as a script's background job
+        # Our children would inherit that, and tests could not interrupt them.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)

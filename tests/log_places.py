@@ -21,6 +21,7 @@ from events.log import EventLog, LogRestorer
 from events.memory_log import MemoryPlace, MemoryRestorer
 from events.position import Partition
 from events.sqlite_log import SqliteLog, SqliteRestorer
+from tests.servers import BUSY_SECONDS
 
 
 class Place(Protocol):
@@ -94,7 +95,7 @@ class KafkaSite:
     def __init__(self, servers: str) -> None:
         self._servers = servers
         self.prefix = f"contract-{uuid.uuid4().hex[:12]}."
-        self.url = f"kafka://{servers}/{self.prefix}?deadline_seconds=20"
+        self.url = f"kafka://{servers}/{self.prefix}?deadline_seconds={BUSY_SECONDS}"
 
     def open(self, partitions: Mapping[str, int] | None = None, *, create: bool = False) -> KafkaLog:
         return KafkaLog.open(self.url, create=create, partitions=partitions)

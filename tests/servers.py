@@ -32,6 +32,8 @@ VARIABLES = {
 REQUIRE_SERVERS = "REKAM_REQUIRE_SERVERS"
 REQUIRE_DATA = "REKAM_REQUIRE_DATA"
 SHARED_DATA = "REKAM_SHARED_DATA"
+BUSY_SECONDS = 120
+"""What a server may take that answers, but on a machine that is busy with other tests. Only what hangs takes longer."""
 
 
 class S3Server(NamedTuple):

@@ -23,6 +23,7 @@ from tests.command_line import (
     sample_lines,
     start,
     wait_for,
+    wait_until_stoppable,
 )
 
 QUICK = {"REKAM_REPLICATOR__INTERVAL_SECONDS": "0.1"}
@@ -136,6 +137,8 @@ def test_two_shippers_at_once_lose_nothing_and_double_nothing(clinic: Path) -> N
         for seed in range(1, 6):
             rekam(clinic, "simulate", "--patients", "2", "--events", "40", "--seed", seed)
         wait_for(lambda: shipped(clinic), "the shippers")
+        for runner in runners:  # one alone may have shipped everything before the other began
+            wait_until_stoppable(runner)
     finally:
         for runner in runners:
             runner.terminate()

@@ -248,7 +248,8 @@ restorer = KafkaRestorer(sys.argv[1])
 position = restorer.begin({}, "archive at 7")
 P = Partition(CONTROL, 0)
 for start in range(position[P], 20_000, 100):
-    records = [Record(n, 1_700_000_000_000 + n, 1, b"k", (), b"%d" % n) for n in range(start, start + 100)]
+    numbers = range(start, min(start + 100, 20_000))  # a killed one leaves off anywhere
+    records = [Record(n, 1_700_000_000_000 + n, 1, b"k", (), b"%d" % n) for n in numbers]
     restorer.write(P, records)
     print(start, flush=True)
 restorer.finish()
