@@ -14,7 +14,7 @@ from replicator.holes import covering, current_segments, refuse_holes
 from replicator.manifest import Gap, following, parse_manifest
 from replicator.merkle import Frontier
 from replicator.note import Signer
-from replicator.snapshot import Part, TableImage, _decode, open_snapshot, write_snapshot
+from replicator.snapshot import Part, TableImage, decode_part, open_snapshot, write_snapshot
 from tests.archives import ARCHIVE, IDENTITY, World
 
 DATA = Partition(EVENTS, 0)
@@ -219,12 +219,12 @@ def test_a_part_with_other_rows_than_its_manifest_says_is_noticed():
     world.shipper().ship_once(entries=[entry])
     (part,) = open_snapshot(world.index(), entry.id).tables[0].parts
     plain = world.store.get(part.key)
-    assert list(_decode(part, plain, columns)) == [[("x",), ("y",)]]
+    assert list(decode_part(part, plain, columns)) == [[("x",), ("y",)]]
     for wrong in (part._replace(rows=3), part._replace(rows=1)):
         with pytest.raises(Corrupt, match="rows"):
-            list(_decode(wrong, plain, columns))
+            list(decode_part(wrong, plain, columns))
     with pytest.raises(Corrupt, match="columns"):
-        list(_decode(part, plain, (("b", "text"),)))
+        list(decode_part(part, plain, (("b", "text"),)))
     assert isinstance(part, Part)
 
 
