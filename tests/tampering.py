@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from events.position import ACCESS, Position
 from replicator.auditing.attesting import Outside
 from replicator.auditing.findings import Outcome
 from replicator.auditing.verifying import Audit, Depth, Scope, verify
+from replicator.joined import joined_range
 from replicator.manifest import checkpoint_number
 from replicator.memory_store import MemoryStore
 from replicator.merging import HOUR
@@ -118,9 +120,15 @@ def assert_found(found: Audit, *keys: str) -> None:
 
 
 def names(told: str, key: str) -> bool:
-    """By its key; the objects of a checkpoint also by its number, a range of them by where it lies."""
-    place = checkpoint_number(key)
-    return key in told or (place is not None and f"checkpoint {place[0]}" in told)
+    """By its key; the objects of checkpoints, joined ones too, also by their numbers or by a range that holds them."""
+    if key in told:
+        return True
+    place, joined = checkpoint_number(key), joined_range(key)
+    if place is not None and f"checkpoint {place[0]}" in told:
+        return True
+    numbers = joined or (place and (place[0], place[0]))
+    ranges = [(int(first), int(last)) for first, last in re.findall(r"checkpoints (\d+) to (\d+)", told)]
+    return bool(numbers) and any(first <= numbers[0] and numbers[1] <= last for first, last in ranges)
 
 
 def sampled(store, kinds: Sequence[str] = KINDS, each: int = 3) -> list[str]:
