@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 from kafka import KafkaProducer, TopicPartition, errors
@@ -132,7 +133,7 @@ class KafkaLog:
         with self._lock:
             if self._producer is producer:
                 self._producer = None
-        producer.close(timeout=_CLOSE_SECONDS)
+        _close(producer)
 
     # ---- reading
 
@@ -217,10 +218,16 @@ class KafkaLog:
         with self._lock:
             producer, self._producer = self._producer, None
         if producer is not None:
-            producer.close(timeout=_CLOSE_SECONDS)
+            _close(producer)
         self._consumers.close()
         self._topics.close()
 
     def _refuse_unknown(self, partition: Partition) -> None:
         if not 0 <= partition.number < self.partitions.get(partition.topic, 0):
             raise BadInput(f"{self.address}: the log has no partition {partition}")
+
+
+def _close(producer: Any) -> None:
+    """What it could not send in time was told as an error already: its own complaint would stand in that one's place."""
+    with suppress(errors.KafkaError):
+        producer.close(timeout=_CLOSE_SECONDS)
