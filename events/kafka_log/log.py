@@ -228,6 +228,6 @@ class KafkaLog:
 
 
 def _close(producer: Any) -> None:
-    """What it could not send in time was told as an error already: its own complaint would stand in that one's place."""
+    """What it could not send in time was told as an error already; its own complaint would hide that one."""
     with suppress(errors.KafkaError):
         producer.close(timeout=_CLOSE_SECONDS)
