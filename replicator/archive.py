@@ -92,8 +92,8 @@ class Archive:
         elsewhere. Raises Corrupt, ArchiveGap, ArchiveDiverged (rolled back), StoreUnavailable.
         """
         found = list_checkpoints(self.store, known.n if known else self._summarised())
-        if not found and not known:
-            found = list_checkpoints(self.store)
+        if not known and not any(listed.has_note for listed in found.values()):
+            found = list_checkpoints(self.store)  # the newest may be the one that was summarised
         newest = max((n for n, listed in found.items() if listed.has_note), default=0)
         if newest:
             read = read_checkpoint(self.store, found[newest], self.config.origin, [self.verifier])

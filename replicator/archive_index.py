@@ -15,7 +15,7 @@ from types import MappingProxyType
 from events.codec import Control, as_rewind, decode_control, peek_epoch
 from events.effective import ListedMarks, Mark
 from events.envelope import Epoch
-from events.errors import ArchiveDiverged, BeyondArchive, Corrupt
+from events.errors import ArchiveDiverged, BeyondArchive, Corrupt, LostData
 from events.log import Record
 from events.position import CONTROL_PARTITION, Partition, Position
 from events.rules import Rewind
@@ -87,8 +87,8 @@ def _from_summary(
             if not index.joined or index.joined[-1].last.n != head.n:
                 continue
             index.refresh()
-        except (NoSuchObject, Corrupt):
-            continue  # the checkpoints themselves say what is wrong
+        except (NoSuchObject, LostData):
+            continue  # reading every checkpoint says what is wrong, if anything is
         if index.named_since.get(key) == hashlib.sha256(data).digest():
             return index
     return None

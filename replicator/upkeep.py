@@ -59,11 +59,19 @@ def join_due(archive: Archive, index: ArchiveIndex) -> list[Entry]:
     single = list(_single(index, held[-1].last.n if held else 0))
     if not single:
         return []
-    made = [_join(archive, single, [])]
-    for _, of_day in groupby([*held, *made], lambda entry: entry.first.time // DAY):
+    made: list[CheckpointsEntry] = []
+    today, newest_day = index.manifest.time // DAY, _end(single[0]).time // DAY
+    for number, of_day in groupby(held, lambda entry: entry.first.time // DAY):
         day = list(of_day)
-        if len(day) > 1 and day[-1].last.time // DAY < index.manifest.time // DAY:
-            made.append(_join(archive, [c for e in day for c in index.checkpoints(e)], [e.key for e in day]))
+        behind = single if number == newest_day else []
+        if number < today and (len(day) > 1 or behind):
+            # What was not joined yet goes straight into its day: an entry that another of the same round replaces would
+            # come back when a reader, who has the summary already, meets it again.
+            joined = [checkpoint for entry in day for checkpoint in index.checkpoints(entry)]
+            made.append(_join(archive, [*joined, *behind], [entry.key for entry in day]))
+            single = [] if behind else single
+    if single:
+        made.append(_join(archive, single, []))
     return [*made, _summarise(archive, index, made)]
 
 

@@ -12,9 +12,13 @@ from events.position import EVENTS
 from replicator.archive import open_archive
 from replicator.checkpoints import list_checkpoints
 from replicator.entries import CheckpointsEntry, SegmentEntry, SummaryEntry
+from replicator.joined import JOINED, joined_range
+from replicator.manifest import manifest_key
 from replicator.merging import DAY, HOUR, merge_segments, merges, since
+from replicator.summary import summary_number
 from replicator.upkeep import upkeep, upkeep_due
 from tests.archives import IDENTITY, SIGNER, World, everything, logged
+from tests.tampering import prune_all
 
 
 def live(world: World, hours: int, *, ships: int = 3) -> None:
@@ -196,3 +200,48 @@ def test_an_idle_archive_is_left_alone(hours):
     keep_up(world)
     assert not upkeep_due(world.index())
     assert keep_up(world) == []
+
+
+def test_a_writer_that_died_right_behind_an_upkeep_hides_no_checkpoint():
+    """The summary is stored and not named yet, and of the next checkpoint there is a manifest and no note."""
+    world = World()
+    live(world, 3)
+    forget_small(world)
+    world.clock.now += HOUR
+    world.write(2)
+    world.ship()
+    newest = world.index().head.n
+    upkeep(world.log, world.archive, world.index())
+    world.store.create(manifest_key(newest + 1, b"half a checkpoint"), b"half a checkpoint")
+    assert world.archive.head().n == newest
+    assert world.ship().checkpoint == newest + 1
+    assert everything(world.index()) == logged(world.log, world.index().end())
+
+
+def test_a_damaged_summary_costs_time_and_nothing_else():
+    world = World()
+    live(world, 30)
+    forget_small(world)
+    for stored in list(world.store.list("summaries/")):
+        world.store.remove(stored.key)
+        world.store.create(stored.key, b"{}")
+    index = world.index()
+    assert everything(index) == logged(world.log, index.end())
+    assert list(index.marks) == list(whole(world).marks)
+
+
+def test_an_older_summary_that_leads_nowhere_is_passed_over():
+    """What stood behind it is joined by the day now, from before it on."""
+    world = World()
+    live(world, 10)
+    old = max(stored.key for stored in world.store.list("summaries/"))
+    data = world.store.get(old)
+    live(world, 30)
+    prune_all(world)
+    for stored in list(world.store.list("summaries/")):
+        world.store.remove(stored.key)
+    world.store.create(old, data)
+    (first, last), *_ = [joined_range(s.key) for s in world.store.list(JOINED)]
+    assert (first, last > summary_number(old)) == (1, True), "the first day is one object"
+    index = world.index()
+    assert everything(index) == logged(world.log, index.end())
