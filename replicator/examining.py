@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from events.codec import Unreadable, decode_control, decode_events
 from events.errors import LostData, Refused
@@ -18,7 +17,7 @@ from replicator import merkle
 from replicator.archive_index import ArchiveIndex
 from replicator.backups import full_of, named, needed
 from replicator.entries import Entry, SchemaEntry, SegmentEntry, SnapshotEntry
-from replicator.fetching import fetch
+from replicator.fetching import Named, fetch
 from replicator.holes import covering
 from replicator.record_bytes import encode_records
 from replicator.segment import contiguous, read_blocks
@@ -31,15 +30,6 @@ THREADS = 4
 
 Check = Callable[[], None]
 """Called between two objects; raises whatever ends the examination."""
-
-
-class Named(Protocol):
-    @property
-    def key(self) -> str: ...
-    @property
-    def stored(self) -> bytes: ...
-    @property
-    def size_bytes(self) -> int: ...
 
 
 @dataclass

@@ -31,6 +31,7 @@ from projections.store import Tables, open_tables
 from replicator.archive import Archive, ArchiveIndex, open_archive
 from replicator.backups import Kind
 from replicator.config import read_config
+from replicator.durable import put_durably
 from replicator.encryption import Identity, new_identity
 from replicator.keys import SEED_BYTES, load_signing_key, write_key_file
 from replicator.merging import DAY as DAY_MILLIS
@@ -206,7 +207,7 @@ class Home:
             if note is None:
                 path.unlink(missing_ok=True)
             else:
-                _put_in_place(path, note)
+                put_durably(path, note)
         except OSError as error:
             raise Unavailable(f"{path} cannot be written: {error.strerror}", "check who owns it") from None
 
@@ -252,7 +253,7 @@ class Home:
             with folder_lock(path.parent):
                 seen = self.seen()
                 if seen is None or self._leaves(note) > self._leaves(seen):
-                    _put_in_place(path, note)
+                    put_durably(path, note)
         except OSError as error:
             raise Unavailable(
                 f"{path} cannot be written: {error.strerror}",
@@ -271,17 +272,6 @@ class Home:
                 f"{self.path / FILE_NAME}: keys.verification_key is empty", "copy it from the printed sheet"
             )
         return Verifier.parse(self.settings.keys.verification_key)
-
-
-def _put_in_place(path: Path, data: bytes) -> None:
-    """The file is there whole or as it was. Raises OSError."""
-    fresh = path.with_suffix(f".{secrets.token_hex(4)}")
-    try:
-        fresh.write_bytes(data)
-        fresh.replace(path)
-    except OSError:
-        fresh.unlink(missing_ok=True)
-        raise
 
 
 def _days(first: date, last: date, zone: ZoneInfo) -> tuple[int, int]:
@@ -457,7 +447,7 @@ def add_archive(home: Home, name: str, wanted: ArchiveSettings) -> Home:
     document = tomlkit.parse((home.path / FILE_NAME).read_text(encoding="utf-8"))
     archives = document.setdefault("archives", tomlkit.table(is_super_table=True))
     archives.add(name, tomlkit.item(_kept(place.model_dump(exclude_none=True))))
-    _put_in_place(home.path / FILE_NAME, tomlkit.dumps(document).encode())
+    put_durably(home.path / FILE_NAME, tomlkit.dumps(document).encode())
     return added
 
 

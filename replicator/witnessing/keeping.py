@@ -14,17 +14,16 @@ import hashlib
 import json
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from events.errors import BadConfiguration, Corrupt, Refused, Unavailable
+from events.errors import BadConfiguration, Corrupt, Refused
 from events.sqlite_file import folder_lock
+from replicator.durable import disk_errors, put_durably, sync
 from replicator.keys import SEED_BYTES, write_key_file
 from replicator.note import TreeHead, Verifier, parse_head
 from replicator.witnessing.cosignature import Cosigner, cosigned
 from replicator.witnessing.deciding import Refusal, Submitted, Trusted, decide
-from replicator.witnessing.durable import put_durably, sync
 
 KEY_FILE = "witness.key"
 ORIGINS = "origins"
@@ -50,7 +49,7 @@ class WitnessFolder:
         """A new witness. Raises Refused where one is, BadConfiguration for a name that no key can have."""
         cosigner = Cosigner(name, random(SEED_BYTES))
         write_key_file(path / KEY_FILE, cosigner.secret_text())
-        with _told(path):
+        with disk_errors(path):
             (path / ORIGINS).mkdir(exist_ok=True)
             sync(path)
         return cls(path, cosigner)
@@ -74,7 +73,7 @@ class WitnessFolder:
             )
         if verifier.public == self.cosigner.key.public:
             raise Refused("a witness does not vouch for itself", "give the clinic's verification key")
-        with _told(self.path), folder_lock(self.path):
+        with disk_errors(self.path), folder_lock(self.path):
             place = self._place(origin)
             known = self.trusted().get(origin, ())
             text = _origin_text(origin, list(dict.fromkeys([*known, verifier])))
@@ -97,7 +96,7 @@ class WitnessFolder:
 
     def trusted(self) -> Trusted:
         """Whom this witness knows, as the folder says now. Raises Corrupt, Unavailable."""
-        with _told(self.path):
+        with disk_errors(self.path):
             places = [p for p in (self.path / ORIGINS).iterdir() if not p.name.startswith(".")]
             return dict(_parse_origin((place / _ORIGIN_FILE).read_bytes(), place) for place in places)
 
@@ -107,7 +106,7 @@ class WitnessFolder:
         Raises Corrupt where it is not what was kept, Unavailable.
         """
         path = self._place(origin) / _NEWEST
-        with _told(self.path):
+        with disk_errors(self.path):
             try:
                 note = path.read_bytes()
             except FileNotFoundError:
@@ -129,7 +128,7 @@ class WitnessFolder:
     def add(self, submitted: Submitted, seconds: int) -> bytes | Refusal:
         """The cosignature's line, the note kept before; or why not. Raises Corrupt, Unavailable: nothing left then."""
         origin = submitted.head.origin
-        with _told(self.path), folder_lock(self._place(origin)):
+        with disk_errors(self.path), folder_lock(self._place(origin)):
             kept = self.newest(origin)
             path = self._place(origin) / _NEWEST
             refused = decide(self._head(kept, origin, path) if kept else None, submitted)
@@ -141,17 +140,6 @@ class WitnessFolder:
 
     def _place(self, origin: str) -> Path:
         return self.path / ORIGINS / hashlib.sha256(origin.encode()).hexdigest()
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """What the disk says becomes Unavailable, naming the folder."""
-    try:
-        yield
-    except OSError as error:
-        raise Unavailable(
-            f"{path} cannot be read or written: {error.strerror}", "check who owns it, and its disk"
-        ) from None
 
 
 def _origin_text(origin: str, keys: Sequence[Verifier]) -> bytes:

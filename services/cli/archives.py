@@ -143,7 +143,11 @@ def prune_(
     home: HomeOption = None,
     archive: ArchiveOption = None,
     grace_days: Annotated[
-        float, typer.Option(min=0, help="How long what is not needed any more stays nevertheless.")
+        float,
+        typer.Option(
+            min=0,
+            help="How long what is not needed any more stays. Less than a day: only while nothing is shipped.",
+        ),
     ] = GRACE_DAYS,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would go, and remove nothing.")

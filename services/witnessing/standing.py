@@ -7,17 +7,15 @@ keys/seen/<archive>.<witness>.trouble.json   why the last asking failed; gone on
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from events.errors import Corrupt, LostData, RekamError, Unavailable
+from events.errors import Corrupt, LostData, RekamError
 from events.sqlite_file import folder_lock
+from replicator.durable import disk_errors, put_durably
 from replicator.note import TreeHead, open_note, parse_head
 from replicator.witnessing.cosignature import WitnessKey, cosigned
-from replicator.witnessing.durable import put_durably
 from services.home import Home
 from services.moments import show_millis
 
@@ -72,7 +70,7 @@ def _trouble_path(place: Home, witness: Witness) -> Path:
 def word_of(place: Home, witness: Witness) -> Word | None:
     """What the witness cosigned last of this archive, as this home kept it. Raises Corrupt, Unavailable."""
     path = word_path(place, witness)
-    with _told(path):
+    with disk_errors(path):
         note = path.read_bytes() if path.exists() else b""
     if not note:
         return None
@@ -88,7 +86,7 @@ def cosigned_notes(place: Home) -> list[bytes]:
     found = []
     for witness in witnesses_of(place):
         path = word_path(place, witness)
-        with _told(path):
+        with disk_errors(path):
             if path.exists():
                 found.append(path.read_bytes())
     return found
@@ -97,7 +95,7 @@ def cosigned_notes(place: Home) -> list[bytes]:
 def keep_word(place: Home, witness: Witness, note: bytes) -> None:
     """Keeps a cosigned note; an older one, of a slower process, is passed over. Raises Corrupt, Unavailable."""
     path = word_path(place, witness)
-    with _told(path):
+    with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with folder_lock(path.parent):
             try:
@@ -115,7 +113,7 @@ def _size(note: bytes) -> int:
 def keep_trouble(place: Home, witness: Witness, error: RekamError | None) -> Trouble | None:
     """What became of the last asking; None: it succeeded. Raises Unavailable."""
     path = _trouble_path(place, witness)
-    with _told(path):
+    with disk_errors(path):
         if error is None:
             path.unlink(missing_ok=True)
             return None
@@ -128,7 +126,7 @@ def keep_trouble(place: Home, witness: Witness, error: RekamError | None) -> Tro
 def trouble_of(place: Home, witness: Witness) -> Trouble | None:
     """Raises Unavailable. What cannot be read was of a process that died while it wrote."""
     path = _trouble_path(place, witness)
-    with _told(path):
+    with disk_errors(path):
         try:
             return Trouble(**json.loads(path.read_bytes()))
         except FileNotFoundError:
@@ -176,13 +174,3 @@ def findings(stands: list[dict[str, Any]]) -> list[tuple[str, str]]:
         for found in stands
         if found["status"] != GREEN
     ]
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise Unavailable(
-            f"{path} cannot be read or written: {error.strerror}", "check who owns it"
-        ) from None

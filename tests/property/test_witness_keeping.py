@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events.errors import BadConfiguration, Corrupt, Refused
+from replicator.durable import put_durably
 from replicator.merkle import consistency_proof, leaf_hash, root
 from replicator.note import Signer, TreeHead, head_text, parse_head, sign_note
 from replicator.witnessing.cosignature import cosigned
 from replicator.witnessing.deciding import Refusal, admit
-from replicator.witnessing.durable import put_durably
 from replicator.witnessing.keeping import WitnessFolder
 from replicator.witnessing.request import AddCheckpoint
 from tests.systems import Died

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from events.errors import Unavailable
 
 
 def sync(path: Path) -> None:
@@ -27,3 +31,12 @@ def put_durably(path: Path, data: bytes) -> None:
     except OSError:
         fresh.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def disk_errors(path: Path, hint: str = "check who owns it, and its disk") -> Iterator[None]:
+    """What the disk says becomes Unavailable, naming the path."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be read or written: {error.strerror}", hint) from None
