@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from events.errors import Busy, Unavailable
+from events.errors import Busy, Refused, Unavailable
 from events.log import EventLog
 from events.rules import Effect
 from projections.columns import kind_of
@@ -109,6 +109,14 @@ def keep_up(system: System, log: EventLog) -> list[Entry]:
     return upkeep(log, writer, index) if upkeep_due(index) else []
 
 
+def _try_to_lengthen_locks(system: System, tell: Tell) -> None:
+    """Shipping goes on where it is refused: what was locked stays so for two thirds of its term yet."""
+    try:
+        lengthen_locks(system)
+    except Refused as error:
+        tell(f"the archive's locks were not lengthened: {error}")
+
+
 def lengthen_locks(system: System) -> int:
     """Locks anew what the archive needs, for a whole term from now on: how many objects."""
     index = system.archive()
@@ -124,13 +132,13 @@ def replicate_forever(system: System, stop: threading.Event, tell: Tell) -> None
     while not stop.is_set():
         try:
             with closing(system.log()) as log:
-                _replicate_while_answered(system, log, stop)
+                _replicate_while_answered(system, log, stop, tell)
         except (Unavailable, Busy) as error:
             tell(f"replicating waits: {error}")
             stop.wait(min(RETRY_SECONDS, system.interval_seconds))
 
 
-def _replicate_while_answered(system: System, log: EventLog, stop: threading.Event) -> None:
+def _replicate_while_answered(system: System, log: EventLog, stop: threading.Event, tell: Tell) -> None:
     shipper = system.shipper(log)
     upkeep_due_at = locks_due_at = system.clock()
     while not stop.is_set():
@@ -139,7 +147,7 @@ def _replicate_while_answered(system: System, log: EventLog, stop: threading.Eve
             entries += keep_up(system, log)
             upkeep_due_at = system.clock() + UPKEEP_MILLIS
         if system.lock_millis and system.clock() >= locks_due_at:
-            lengthen_locks(system)
+            _try_to_lengthen_locks(system, tell)
             locks_due_at = system.clock() + system.lock_millis // LENGTHENED
         if entries or shipper.due():
             system.remember(shipper.ship_once(entries).note)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.command_line import rekam, wait_for
+from tests.command_line import finish, rekam, start, wait_for
 from tests.s3_users import Roles, client, with_roles
 from tests.servers import S3Bucket
 
@@ -197,3 +197,19 @@ def test_locks_of_what_is_needed_are_lengthened(
     assert lengthen_locks(home) == len(keys(s3_locked_bucket, roles))
     after = owner.get_object_retention(Bucket=bucket, Key=key)["Retention"]["RetainUntilDate"]
     assert after - before > timedelta(days=3)
+
+
+def test_locks_that_cannot_be_lengthened_are_told_and_shipping_goes_on(
+    clinic: Path, s3_locked_bucket: S3Bucket, roles: Roles
+) -> None:
+    """Such as those that were longer than the term that is set now: nobody may shorten them."""
+    as_(roles.owner, clinic, "simulate", "--patients", "1", "--events", "20", "--seed", "2")
+    held = len(keys(s3_locked_bucket, roles, "checkpoints/"))
+    settings = {"REKAM_ARCHIVE__LOCK_DAYS": "1", "REKAM_REPLICATOR__INTERVAL_SECONDS": "0.2"}
+    process = start(clinic, "replicate", **settings, **roles.writer.environment())
+    try:
+        wait_for(lambda: len(keys(s3_locked_bucket, roles, "checkpoints/")) > held, "the next checkpoint")
+    finally:
+        process.terminate()
+        ran = finish(process)
+    assert "locks were not lengthened" in ran.err
