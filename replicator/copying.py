@@ -43,10 +43,12 @@ def copy_archive(
     says, ArchiveDiverged where the target holds other bytes under the same key, StoreUnavailable.
     """
     _refuse_other(source, target)
-    there = {stored.key: stored.size_bytes for stored in target.list("")}
-    wanted = [s for s in source.list("") if not s.key.startswith(PINS)]
-    copied = Copied(there_already=sum(stored.key in there for stored in wanted))
-    missing = [stored.key for stored in wanted if stored.key not in there]
+    there = {stored.key for stored in target.list("")}
+    # The notes are settled before the rest is listed: what those name was there before them.
+    notes = {stored.key for stored in source.list(CHECKPOINTS) if _is_note(stored.key)}
+    wanted = [s.key for s in source.list("") if s.key in notes or _is_copied_anyway(s.key)]
+    copied = Copied(there_already=sum(key in there for key in wanted))
+    missing = [key for key in wanted if key not in there]
     with ThreadPoolExecutor(COPY_THREADS) as pool:
         for keys in _in_order(missing):
             for size in pool.map(lambda key: _copy(source, target, key), keys):
@@ -54,6 +56,14 @@ def copy_archive(
                 copied.size_bytes += size
                 progress(copied.objects, len(missing))
     return copied
+
+
+def _is_note(key: str) -> bool:
+    return key.startswith(CHECKPOINTS) and key.endswith("/note")
+
+
+def _is_copied_anyway(key: str) -> bool:
+    return not _is_note(key) and not key.startswith(PINS)
 
 
 def _refuse_other(source: ObjectReader, target: ArchiveStore) -> None:
@@ -71,11 +81,9 @@ def _refuse_other(source: ObjectReader, target: ArchiveStore) -> None:
 def _in_order(keys: Iterable[str]) -> Iterator[list[str]]:
     """archive.json, then objects in any order, then manifests, then the notes one by one."""
     held = list(keys)
-    notes = sorted(key for key in held if key.startswith(CHECKPOINTS) and key.endswith("/note"))
-    rest = [key for key in held if key != CONFIG_KEY and key not in set(notes)]
     yield [key for key in held if key == CONFIG_KEY]
-    yield rest
-    for note in notes:
+    yield [key for key in held if key != CONFIG_KEY and not _is_note(key)]
+    for note in sorted(filter(_is_note, held)):
         yield [note]
 
 

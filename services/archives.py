@@ -70,6 +70,8 @@ def farthest(places: Sequence[Home], tell: Tell) -> Home:
     A recovery from a shorter one would give up what the longer one holds, and could not be shipped there any more.
     Raises what the first archive said where none can be read.
     """
+    if len(places) == 1:
+        return places[0]
     held: list[tuple[int, Home]] = []
     errors: list[RekamError] = []
     for place in places:
@@ -81,6 +83,5 @@ def farthest(places: Sequence[Home], tell: Tell) -> Home:
     if not held:
         raise errors[0]
     _, chosen = max(held, key=lambda found: found[0])
-    if len(places) > 1:
-        tell(f"Reading from the archive {chosen.archive_name!r}.")
+    tell(f"Reading from the archive {chosen.archive_name!r}.")
     return chosen
