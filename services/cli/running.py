@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -14,6 +13,7 @@ from events.errors import RekamError, WrongUsage
 from services.archives import replicate_each_forever, replicate_each_once
 from services.cli.options import ArchiveOption, HomeOption, JsonOption, open_home
 from services.cli.output import print_json, say, show
+from services.cli.stopping import until_stopped
 from services.home import Home
 from services.moments import show_millis
 from services.projecting import catch_up_whole
@@ -46,7 +46,7 @@ def project(home: HomeOption = None, once: OnceOption = False) -> None:
         with closing(place.log()) as log, closing(place.tables()) as tables:
             catch_up_whole(place.log_opener(), log, tables)
         return
-    with _until_stopped() as stop:
+    with until_stopped() as stop:
         project_forever(place, stop, say)
 
 
@@ -63,7 +63,7 @@ def replicate(
     place = open_home(home, archive)
     places = place.archives() if archive is None else [place]
     if not once:
-        with _until_stopped() as stop:
+        with until_stopped() as stop:
             replicate_each_forever(places, stop, say)
         return
     outcomes = replicate_each_once(places, snapshot=snapshot)
@@ -111,7 +111,7 @@ def run(
 ) -> None:
     """Project, ship and watch, continuously, in one process."""
     place = open_home(home)
-    with _until_stopped() as stop, _metrics(place, metrics_host, metrics_port):
+    with until_stopped() as stop, _metrics(place, metrics_host, metrics_port):
         works: list[Callable[[], None]] = [
             lambda: project_forever(place, stop, say),
             lambda: replicate_each_forever(place.archives(), stop, say),
@@ -132,7 +132,7 @@ def watch(
         raise WrongUsage(
             "there is nothing to do", "name a --metrics-port, or a command or webhook under [alerts]"
         )
-    with _until_stopped() as stop, _metrics(place, metrics_host, metrics_port):
+    with until_stopped() as stop, _metrics(place, metrics_host, metrics_port):
         if place.alerts is not None:
             _alert(place, stop)
         stop.wait()
@@ -151,17 +151,3 @@ def _metrics(place: Home, host: str, port: int | None) -> Iterator[None]:
     with serving(lambda: whole_status(place)[0], place.archive_name, host, port) as served:
         say(f"metrics: http://{host}:{served}/metrics")
         yield
-
-
-@contextmanager
-def _until_stopped() -> Iterator[threading.Event]:
-    """An event that SIGTERM and Ctrl-C set, so that what is under way ends cleanly."""
-    stop = threading.Event()
-    before = {
-        number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +14,7 @@ from replicator.note import Verifier
 from replicator.witnessing.keeping import WitnessFolder
 from services.cli.options import ArchiveOption, HomeOption, JsonOption, open_home
 from services.cli.output import print_json, say, show
+from services.cli.stopping import until_stopped
 from services.witnessing.asking import Asker, ask_each
 
 FolderOption = Annotated[
@@ -70,10 +69,7 @@ def serve_(
     from services.witnessing.serving import listen, serve  # FastAPI is slow to import
 
     opened = WitnessFolder.open(folder)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    with listen(host, port) as at:
+    with until_stopped() as stop, listen(host, port) as at:
         address, bound = at.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
         show(f"{opened.cosigner.key.name} listens at http://{shown}:{bound}")
