@@ -19,6 +19,7 @@ from psycopg import sql
 from psycopg.adapt import Buffer, Loader
 from psycopg.pq import Format
 from psycopg.types.numeric import NumericBinaryLoader
+from psycopg.types.string import BytesBinaryDumper
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect, make_url
 from sqlalchemy.exc import ArgumentError
@@ -134,6 +135,7 @@ class PostgresqlDatabase:
         adapters.register_loader("uuid", _IdLoader)
         adapters.register_loader("timestamptz", _InstantLoader)
         adapters.register_loader("numeric", _DecimalLoader)
+        adapters.register_dumper(None, BytesBinaryDumper)  # compiled; the driver's own choice for bytea is in Python
         with self._translated():
             self._run(sql.SQL("SET search_path TO {}").format(sql.Identifier(schema)))
             self._run(sql.SQL("SET lock_timeout TO {}").format(sql.Literal(f"{LOCK_SECONDS}s")))
