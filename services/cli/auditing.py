@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from events.clock import wall_millis
-from events.errors import BadInput, LostData, Refused, WrongUsage
+from events.errors import BadConfiguration, BadInput, LostData, Refused, Unavailable, WrongUsage
 from replicator.auditing import consistency as proofs
 from replicator.auditing.evidence import KIND as EVIDENCE
 from replicator.auditing.findings import Outcome
@@ -71,6 +71,14 @@ def verify(
         Path | None,
         typer.Option(metavar="CHECKPOINT-FILE", help="A note of this archive that was kept elsewhere."),
     ] = None,
+    witness: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Ask this witness for the newest checkpoint that it cosigned."),
+    ] = None,
+    witness_key: Annotated[
+        str | None,
+        typer.Option(metavar="WITNESS-KEY", help="The witness's key, without a home that names it."),
+    ] = None,
     depth: Annotated[
         Depth, typer.Option(help="objects: stored bytes and the tree; records: every record too.")
     ] = Depth.OBJECTS,
@@ -87,6 +95,8 @@ def verify(
         home_folder(home), archive=archive, endpoint=endpoint, key=key, identity=identity, since=since
     )
     _refuse_inside(about, report)
+    if witness is not None:
+        about = _asked(about, witness, witness_key)
     records = depth is Depth.RECORDS
     scope = Scope(
         depth, about.verifiers, about.outside, about.cosigned, workers=workers or os.cpu_count() or 1
@@ -100,6 +110,17 @@ def verify(
     else:
         _show(about, found)
     raise typer.Exit(found.outcome.exit_code)
+
+
+def _asked(about: Auditing, url: str, key: str | None) -> Auditing:
+    """A witness that says nothing attests nothing: the audit itself goes on."""
+    try:
+        return about.with_word_of(url, key)
+    except (Unavailable, LostData, Refused) as error:
+        if isinstance(error, BadConfiguration):
+            raise
+        say(f"warning: the witness attests nothing: {error}")
+        return about
 
 
 def _refuse_inside(about: Auditing, report: Path | None) -> None:

@@ -166,7 +166,9 @@ FORGERIES: dict[str, Callable[[dict[str, Any], dict[str, Any]], object]] = {
     "another schema's text": lambda t, o: t["schemas"][0].update(text="{}"),
     "a position beyond": lambda t, o: t.update(position={p: n + 1 for p, n in t["position"].items()}),
     "a position before": lambda t, o: t.update(position=dict.fromkeys(t["position"], 0)),
-    "a position before, of a moment": lambda t, o: t.update(at=1, position=dict.fromkeys(t["position"], 0)),
+    "a position before, of a moment": lambda t, o: t.update(
+        at=1, position={p: 0 if p.startswith(EVENTS) else n for p, n in t["position"].items()}
+    ),
     "a position that is not the checkpoint's": lambda t, o: t["position"].update({"rekam.access/0": 0}),
     "a schema's text written otherwise": lambda t, o: t["schemas"][0].update(
         text=t["schemas"][0]["text"] + " "
