@@ -5,15 +5,19 @@ from __future__ import annotations
 import resource
 import statistics
 import time
+from contextlib import closing
 
 from benchmarks.clinics import shipped_clinic
-from benchmarks.harness import Bench, Broken, Figure, at_least
+from benchmarks.harness import Bench, Broken, Figure, at_least, at_most, median_seconds
+from projections.system_tables import STREAMS
 from replicator.auditing.findings import Outcome
 from replicator.auditing.records import look_at_segment
 from replicator.auditing.verifying import Depth, Scope, verify
 from replicator.fetching import fetch
-from services.auditing import auditing
+from services.auditing import Auditing, auditing
+from services.evidence import evidence_of
 from services.home import Home
+from services.projecting import catch_up_whole
 
 MEGABYTE = 1_000_000
 
@@ -49,8 +53,25 @@ def run(bench: Bench) -> list[Figure]:
             "read, decrypted, decoded, hashed, compared",
         ),
         Figure("depth records, with the snapshots' rows", whole, "s", note=f"{counts.records:,} records"),
+        Figure(
+            "evidence of one patient",
+            _evidence_seconds(bench, about),
+            "s",
+            at_most(2),
+            "of the one with most events",
+        ),
         Figure("memory, highest", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "MiB"),
     ]
+
+
+def _evidence_seconds(bench: Bench, about: Auditing) -> float:
+    """From the tables' journal to the file's bytes; without the start of a process."""
+    assert about.home is not None
+    with closing(about.home.tables()) as tables:
+        catch_up_whole(about.home.log_opener(), about.home.log(), tables)
+        heads = ((row[1], row[0]) for row in tables.all_rows(STREAMS) if str(row[0]).startswith("patient-"))
+        _, patient = max(heads)
+    return median_seconds(bench.runs, lambda: evidence_of(about, patient, None))
 
 
 def _records_a_second(home: Home) -> float:

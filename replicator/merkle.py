@@ -30,13 +30,31 @@ def root(hashes: Sequence[bytes]) -> bytes:
     if not hashes:
         return EMPTY_ROOT
     level = list(hashes)
-    sha256 = _sha256
     while len(level) > 1:
-        odd = [level.pop()] if len(level) % 2 else []
-        pairs = iter(level)
-        level = [sha256(b"\1" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)]
-        level += odd
+        level = _above(level)
     return level[0]
+
+
+def _above(level: list[bytes]) -> list[bytes]:
+    sha256 = _sha256
+    odd = [level.pop()] if len(level) % 2 else []
+    pairs = iter(level)
+    return [sha256(b"\1" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)] + odd
+
+
+def root_and_paths(hashes: Sequence[bytes], wanted: Iterable[int]) -> tuple[bytes, dict[int, list[bytes]]]:
+    """The root over leaf hashes, and the audit path of each wanted leaf: one pass, however many are wanted."""
+    paths: dict[int, list[bytes]] = {index: [] for index in wanted}
+    if not all(0 <= index < len(hashes) for index in paths):
+        raise BadInput(f"a tree of {len(hashes)} leaves does not have all of those")
+    level, places = list(hashes), {index: index for index in paths}
+    while len(level) > 1:
+        for index, place in places.items():
+            if place ^ 1 < len(level):
+                paths[index].append(level[place ^ 1])
+            places[index] = place >> 1
+        level = _above(level)
+    return (level[0] if level else EMPTY_ROOT), paths
 
 
 class Frontier:

@@ -93,6 +93,7 @@ def _headers(headers: Sequence[tuple[str, bytes | None]]) -> bytes:
 _TIME_BYTES = 7
 """A log time between 1987 and 2527 takes six bytes, and who gave it one."""
 _NO_HEADERS, _PRESENT_MARK = 0, 2
+_NO_HEADERS_PRESENT = bytes((_NO_HEADERS, _PRESENT_MARK))
 
 
 def decode_plainly(block: Block, first: int) -> list[Record] | None:
@@ -136,6 +137,48 @@ def decode_plainly(block: Block, first: int) -> list[Record] | None:
     except (IndexError, ValueError):
         return None
     return records if at == end else None
+
+
+def split_plainly(block: Block, first: int) -> list[bytes] | None:
+    """The record bytes of a block that begins at offset `first`, none decoded: what proofs are made of.
+
+    None where any has not the usual form. They are given as they stand: written in any other way than the one encoding
+    they have another digest.
+    """
+    data, end, starts = block.data, len(block.data), block.data.startswith
+    known: set[bytes] = set()
+    found: list[bytes] = []
+    add, at = found.append, 0
+    try:
+        for expected in _offset_bytes(first, first + block.number):
+            begin = at
+            if not starts(expected, at):
+                return None
+            at += len(expected)
+            when = data[at : at + _TIME_BYTES]
+            if when not in known:
+                _read_time(when)
+                known.add(when)
+            at += _TIME_BYTES
+            size = data[at + 1]
+            stop = at + 2 + (size >> 1)
+            if data[at] != _PRESENT_MARK or size & 0x81 or data[stop : stop + 2] != _NO_HEADERS_PRESENT:
+                return None
+            size = data[stop + 2]
+            at = stop + 3
+            if size & 0x80:
+                size += (data[at] << 7) - 0x80
+                at += 1
+                if size & 0x4000:
+                    size += (data[at] << 14) - 0x4000
+                    at += 1
+            if size & 0x200001:
+                return None
+            at += size >> 1
+            add(data[begin:at])
+    except (IndexError, ValueError):
+        return None
+    return found if at == end else None
 
 
 def _read_time(raw: bytes) -> tuple[int, int]:

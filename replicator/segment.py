@@ -21,7 +21,7 @@ from events.position import Partition
 from replicator import merkle
 from replicator.canonical import canonical
 from replicator.container import ZSTD_LEVEL, Block, decode_block, join_container, read_container
-from replicator.record_bytes import TIME_TYPES, decode_plainly, encode_records
+from replicator.record_bytes import TIME_TYPES, decode_plainly, encode_records, split_plainly
 
 BLOCK_BYTES = 1024 * 1024
 """Plain bytes after which a block of the container ends: what a reader unpacks at once."""
@@ -147,6 +147,34 @@ def read_blocks(plain: bytes, where: str, first: int | None = None) -> Iterator[
         if records:
             first = records[-1].offset + 1
         yield records
+
+
+def split_segment(plain: bytes, first: int, stop: int, where: str) -> list[bytes]:
+    """The record bytes of a segment, as they stand. Raises Corrupt or ArchiveGap naming `where`."""
+    schema, blocks = read_container(plain, where)
+    if schema != RECORD_SCHEMA:
+        raise Corrupt(f"{where} is not a segment: its schema is another one")
+    found: list[bytes] = []
+    for block in blocks:
+        expected = first + len(found)
+        split = split_plainly(block, expected)
+        if split is None:
+            records = _decode(block, where)
+            if [r.offset for r in records] != list(range(expected, expected + len(records))):
+                raise ArchiveGap(f"{where}: the records from offset {expected} on are not those of its range")
+            split = encode_records(records) if records else []
+        found += split
+    if len(found) != stop - first:
+        raise ArchiveGap(f"{where} ends before offset {first + len(found)}, and should end before {stop}")
+    return found
+
+
+def read_record(data: bytes, where: str) -> Record:
+    """The record that record bytes hold. Raises Corrupt naming `where`, also where they are not its one encoding."""
+    (record,) = _decode(Block(1, data), where)
+    if encode_records([record]) != [data]:
+        raise Corrupt(f"{where} is not a record's one encoding")
+    return record
 
 
 def _decode(block: Block, where: str) -> list[Record]:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from events.errors import BadInput, WrongUsage
 from replicator.auditing.attesting import Outside
 from replicator.auditing.examining import Opener
+from replicator.config import read_config
 from replicator.encryption import Identity
 from replicator.keys import load_signing_key
 from replicator.note import Signer, Verifier, open_note
 from replicator.stores import ObjectReader
-from replicator.witnessing.cosignature import attested_by_witness
+from replicator.witnessing.cosignature import WitnessKey, attested_by_witness
 from services.home import SIGNING_KEY, Home
 from services.owner import FILE_NAME as OWNER_FILE
 from services.places import archive_place, object_store
 from services.settings import FILE_NAME, FIRST_ARCHIVE, ArchiveSettings
-from services.witnessing.standing import cosigned_notes, witnesses_of
+from services.witnessing.fetching import fetch_word
+from services.witnessing.standing import cosigned_notes, witnesses_of, word_path
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,17 @@ class Auditing:
         keys = [witness.key for witness in witnesses_of(self.home)]
         text = open_note(note, self.verifiers, "the newest note")
         return next(iter(attested_by_witness(text, cosigned_notes(self.home), keys)), None)
+
+    def with_word_of(self, url: str, key: str | None) -> Auditing:
+        """With what the witness at `url` cosigned last of this archive, as one more note from outside.
+
+        `key`: the witness's, else the one that rekam.toml has for that url. Raises as `fetch_word` and `read_config`.
+        """
+        known = [w.key for w in witnesses_of(self.home) if w.url == url] if self.home else []
+        anchor = WitnessKey.parse(key) if key else next(iter(known), None)
+        config, _ = read_config(self.opener(secret=False)()[0])
+        note = fetch_word(url, config.origin, anchor)
+        return replace(self, outside=(*self.outside, Outside(url, note)))
 
     def signer(self) -> Signer | None:
         """The home's signing key, where there is one."""
@@ -77,6 +90,8 @@ def auditing(
         settings = home.archive_settings.model_copy(update={"endpoint": endpoint} if endpoint else {})
         if home.seen_path.exists():
             outside.append(Outside(str(home.seen_path), _read(home.seen_path)))
+        words = [word_path(home, witness) for witness in witnesses_of(home)]
+        outside += [Outside(str(path), _read(path)) for path in words if path.exists()]
     else:
         url = archive_place(archive or "", folder, adopted=True)
         settings = ArchiveSettings(url=url, endpoint=endpoint)

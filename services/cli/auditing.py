@@ -12,16 +12,21 @@ from typing import Annotated
 import typer
 
 from events.clock import wall_millis
-from events.errors import BadInput, LostData, WrongUsage
+from events.errors import BadConfiguration, BadInput, LostData, Refused, Unavailable, WrongUsage
 from replicator.auditing import consistency as proofs
+from replicator.auditing.evidence import KIND as EVIDENCE
 from replicator.auditing.findings import Outcome
 from replicator.auditing.report import KIND as REPORT
-from replicator.auditing.report import check_report, kind_of, write_report
+from replicator.auditing.report import Checked, check_report, kind_of, write_report
 from replicator.auditing.verifying import Audit, Depth, Scope
 from replicator.auditing.verifying import verify as verify_archive
+from replicator.keys import write_key_file
+from replicator.note import Verifier
 from services.auditing import Auditing, auditing, verifiers
-from services.cli.options import HomeOption, JsonOption, home_folder
+from services.cli.options import AtOption, HomeOption, JsonOption, home_folder
 from services.cli.output import complain, print_json, progress, say, show
+from services.cli.showing_evidence import show_evidence
+from services.evidence import evidence_of, zone_of
 from services.home import Home
 from services.moments import show_millis
 from services.settings import FILE_NAME
@@ -51,6 +56,7 @@ def register(app: typer.Typer) -> None:
     )
     audit.command("verify")(verify)
     audit.command("consistency")(consistency)
+    audit.command("evidence")(evidence)
     audit.command("check")(check)
     app.add_typer(audit, name="audit")
 
@@ -64,6 +70,14 @@ def verify(
     since: Annotated[
         Path | None,
         typer.Option(metavar="CHECKPOINT-FILE", help="A note of this archive that was kept elsewhere."),
+    ] = None,
+    witness: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Ask this witness for the newest checkpoint that it cosigned."),
+    ] = None,
+    witness_key: Annotated[
+        str | None,
+        typer.Option(metavar="WITNESS-KEY", help="The witness's key, without a home that names it."),
     ] = None,
     depth: Annotated[
         Depth, typer.Option(help="objects: stored bytes and the tree; records: every record too.")
@@ -81,6 +95,8 @@ def verify(
         home_folder(home), archive=archive, endpoint=endpoint, key=key, identity=identity, since=since
     )
     _refuse_inside(about, report)
+    if witness is not None:
+        about = _asked(about, witness, witness_key)
     records = depth is Depth.RECORDS
     scope = Scope(
         depth, about.verifiers, about.outside, about.cosigned, workers=workers or os.cpu_count() or 1
@@ -96,12 +112,23 @@ def verify(
     raise typer.Exit(found.outcome.exit_code)
 
 
+def _asked(about: Auditing, url: str, key: str | None) -> Auditing:
+    """A witness that says nothing attests nothing: the audit itself goes on."""
+    try:
+        return about.with_word_of(url, key)
+    except (Unavailable, LostData, Refused) as error:
+        if isinstance(error, BadConfiguration):
+            raise
+        say(f"warning: the witness attests nothing: {error}")
+        return about
+
+
 def _refuse_inside(about: Auditing, report: Path | None) -> None:
     if report is None or "://" in about.settings.url:
         return
     place = (about.folder / Path(about.settings.url).expanduser()).resolve()
     if report.resolve().is_relative_to(place):
-        raise WrongUsage("a report is kept outside the archive", "name a file elsewhere")
+        raise WrongUsage("what an audit writes is kept outside the archive", "name a file elsewhere")
 
 
 def _write_report(about: Auditing, found: Audit, started: int, path: Path) -> bool:
@@ -171,8 +198,38 @@ def consistency(
     show(f"{output}: check it with 'rekam audit check {output} --key KEY'")
 
 
+def evidence(
+    patient: Annotated[
+        str, typer.Argument(metavar="PATIENT", help="A stream, medical record number, NIK or FHIR id.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="FILE", help="A new file; it holds the record in the clear."),
+    ],
+    home: HomeOption = None,
+    at: AtOption = None,
+    archive: PlaceOption = None,
+    endpoint: EndpointOption = None,
+    key: KeyOption = None,
+    identity: IdentityOption = None,
+) -> None:
+    """One patient's archived events with their proofs, in one file that discloses no other patient."""
+    about = auditing(
+        home_folder(home), archive=archive, endpoint=endpoint, key=key, identity=identity, since=None
+    )
+    _refuse_inside(about, output)
+    if output.exists():
+        raise Refused(f"{output} exists already", "name a new file")
+    data = evidence_of(about, patient, at)
+    write_key_file(output, data.decode())
+    show(f"{output}: {len(data):,} bytes, with the patient's record in the clear.")
+    show(f"Anybody checks it with: rekam audit check {output} --key '{about.verifiers[0]}'")
+
+
 def check(
-    file: Annotated[Path, typer.Argument(help="A report, or a proof of consistency.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A report, a proof of consistency, a patient's evidence.")
+    ],
     key: KeyOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -187,18 +244,25 @@ def check(
         data = file.read_bytes()
     except OSError as error:
         raise BadInput(f"{file} cannot be read: {error.strerror}") from None
-    judge = check_report if kind_of(data) == REPORT else proofs.check_consistency
+    kind = kind_of(data)
+    if kind == EVIDENCE:
+        raise typer.Exit(show_evidence(data, known[0], str(file), zone_of(place), as_json).exit_code)
+    judge = {REPORT: check_report, proofs.KIND: proofs.check_consistency}.get(kind, _nothing_of_ours)
     found = judge(data, known[0], str(file))
     if as_json:
         print_json({"outcome": found.outcome.value, "reasons": list(found.reasons), "told": found.told})
     else:
-        show(f"{found.outcome.value.upper()}: {kind_of(data)}")
+        show(f"{found.outcome.value.upper()}: {kind or file}")
         for name, value in found.told.items():
             if not isinstance(value, (dict, list)) and "\n" not in str(value):
                 show(f"  {name}: {value}")
         for reason in found.reasons:
             show(f"  {reason}")
     raise typer.Exit(found.outcome.exit_code)
+
+
+def _nothing_of_ours(data: bytes, verifier: Verifier, where: str) -> Checked:
+    return Checked(Outcome.INVALID, ("it is nothing that 'rekam audit' wrote, or it was edited",), {})
 
 
 def _write(path: Path, data: bytes) -> None:

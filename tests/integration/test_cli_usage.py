@@ -29,7 +29,7 @@ COMMANDS = {
     *("recover", "points", "show", "history", "digest", "status"),
     *("witness init", "witness trust", "witness serve", "witness ask"),
     *("archive list", "archive add", "archive copy", "archive compare", "archive prune", "archive repair"),
-    *("audit verify", "audit consistency", "audit check"),
+    *("audit verify", "audit consistency", "audit evidence", "audit check"),
 }
 DAY_MILLIS = 86_400_000
 

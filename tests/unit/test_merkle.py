@@ -142,3 +142,20 @@ def test_what_is_no_tree_is_refused():
         merkle.inclusion_proof(HASHES, 8)
     with pytest.raises(BadInput):
         merkle.consistency_proof(HASHES, 9)
+
+
+@given(counts, st.data())
+def test_many_paths_in_one_pass_are_those_of_rfc_6962(size, data):
+    hashes = hashes_of(size)
+    wanted = data.draw(st.sets(st.integers(0, size - 1)))
+    root, paths = merkle.root_and_paths(hashes, wanted)
+    assert root == merkle.root(hashes)
+    assert paths == {index: merkle.inclusion_proof(hashes, index) for index in wanted}
+    with pytest.raises(BadInput):
+        merkle.root_and_paths(hashes, [size])
+
+
+def test_known_paths_in_one_pass():
+    root, paths = merkle.root_and_paths(HASHES, [0, 5])
+    assert root.hex() == ROOTS[8]
+    assert {(index, 8): [step.hex() for step in path] for index, path in paths.items()} == INCLUSION

@@ -14,7 +14,15 @@ from events.log import Record
 from events.position import Partition
 from replicator import container, merkle, segment
 from replicator.record_bytes import decode_plainly, encode_records
-from replicator.segment import build, read_segment, record_leaf, record_root, segment_key
+from replicator.segment import (
+    build,
+    read_record,
+    read_segment,
+    record_leaf,
+    record_root,
+    segment_key,
+    split_segment,
+)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 maybe_bytes = st.none() | st.binary(max_size=300)
@@ -41,6 +49,42 @@ def test_records_come_back_as_they_were(first, rows):
     assert read_segment(built.plain, built.first, built.stop, "s") == records
     assert built.root == record_root(records)
     assert built.last == record_leaf(records[-1])
+
+
+plain_fields = st.tuples(
+    st.integers(1_700_000_000_000, 1_800_000_000_000),
+    st.integers(0, 1),
+    st.binary(max_size=50),
+    st.just(()),
+    st.binary(max_size=300),
+)
+
+
+@given(st.sampled_from([0, 63, 8191, 2**50]), st.lists(fields | plain_fields, min_size=1, max_size=150))
+@example(63, [(1_700_000_000_000, 1, b"k", (), b"v" * 20_000)] * 3)
+def test_split_it_gives_each_record_as_it_stands(first, rows):
+    records = records_from(first, rows)
+    split = split_segment(build(records).plain, first, first + len(records), "s")
+    assert split == encode_records(records)
+    assert [read_record(data, "s") for data in split] == records
+    with pytest.raises(ArchiveGap):
+        split_segment(build(records).plain, first, first + len(records) + 1, "s")
+    with pytest.raises((ArchiveGap, Corrupt)):
+        split_segment(build(records).plain, first + 1, first + len(records), "s")
+
+
+def test_a_record_has_one_encoding():
+    (data,) = encode_records(records_from(5, [(1, 1, b"k", (("h", None),), b"v")]))
+    assert data[-9:].count(b"\x02") and read_record(data, "s").offset == 5
+    other = data.replace(
+        b"\x02\x02h\x00\x00", b"\x01\x08\x02h\x00\x00"
+    )  # the same headers, with a block's size
+    assert other != data
+    with pytest.raises(Corrupt):
+        read_record(other, "s")
+    for cut in range(len(data)):
+        with pytest.raises(Corrupt):
+            read_record(data[:cut], "s")
 
 
 @given(st.lists(fields, min_size=1, max_size=20))
