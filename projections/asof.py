@@ -44,7 +44,7 @@ def as_of(
     """state table -> the stream's rows as they stood at `position`, in key order. Raises as `history_at`."""
     judged = _judged(tables, stream, position, control)
     rows = CompleteRows(tables.definition.tables)
-    applied = (event for _, verdict, event in judged if verdict is Verdict.APPLIED)
+    applied = (tables.reveal(event) for _, verdict, event in judged if verdict is Verdict.APPLIED)
     fold_all(applied, rows, tables.definition.folds)
     return {table.name: rows.ordered(table) for table in tables.definition.tables}
 
