@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,10 +17,14 @@ from events.clock import Clock, wall_millis
 from events.envelope import derive_id
 from events.errors import ArchiveDiverged, BadConfiguration, BadInput, Corrupt, Refused, Unavailable
 from events.log import EventLog, LogReader, LogRestorer
+from events.patient_keys import SECRET_BYTES, KeyStore
+from events.sealing import Encoder, Opener, Reveal, Sealer
 from events.sqlite_file import folder_lock
+from events.sqlite_keys import SqliteKeys
 from projections.store import Tables, open_tables
 from replicator.archive import Archive, ArchiveIndex, open_archive
 from replicator.encryption import Identity, new_identity
+from replicator.key_backup import KeyBackup
 from replicator.keys import SEED_BYTES, load_signing_key, write_key_file
 from replicator.note import Signer, Verifier, open_note, parse_head
 from replicator.shipper import Shipper
@@ -28,6 +33,7 @@ from services import owner as owners
 from services.owner import Owner
 from services.places import (
     discard_tables,
+    key_backup_url,
     log_restorer,
     object_store,
     open_log,
@@ -39,6 +45,8 @@ from services.settings import FILE_NAME, ArchiveSettings, Settings, checked_sett
 SIGNING_KEY = "signing.key"
 SEEN = Path("seen") / "newest.note"
 BEGUN = "recovery.json"
+PATIENT_KEYS = "patients.db"
+WRAPPING_KEY = "wrapping.key"
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,9 @@ class Home:
         return log_restorer(self.settings.log.url, self.path)
 
     def tables(self, *, check: bool = True) -> Tables:
-        return open_tables(tables_url(self.settings.tables.url, self.path), create=True, check=check)
+        return open_tables(
+            tables_url(self.settings.tables.url, self.path), create=True, check=check, reveal=self.reveal()
+        )
 
     def discard_tables(self) -> None:
         discard_tables(self.settings.tables.url, self.path)
@@ -107,7 +117,18 @@ class Home:
 
     def shipper(self, log: EventLog) -> Shipper:
         size = self.settings.replicator.segment_bytes
-        return Shipper(log, self.writer(), segment_bytes=size, seen=self.seen() or b"", clock=self.clock)
+        return Shipper(
+            log,
+            self.writer(),
+            segment_bytes=size,
+            seen=self.seen() or b"",
+            clock=self.clock,
+            ready=partial(self._back_up_keys, self.key_backup()),
+        )
+
+    def _back_up_keys(self, backup: KeyBackup) -> None:
+        with closing(self.patient_keys()) as keys:
+            backup.bring_up_to_date(keys)
 
     def begun(self) -> bytes | None:
         try:
@@ -132,6 +153,36 @@ class Home:
         return partial(_open_archive_at, self.path)
 
     # -- keys ---------------------------------------------------------------------------------------------------
+
+    def patient_keys(self) -> KeyStore:
+        """A connection of its own to the store of the patients' keys; close it."""
+        file, wrapping = self.keys / PATIENT_KEYS, self.keys / WRAPPING_KEY
+        if not wrapping.exists() and not file.exists() and self.keys.is_dir():
+            with suppress(Refused):  # another process has just made it
+                write_key_file(wrapping, secrets.token_hex(SECRET_BYTES))
+        return SqliteKeys(file, wrapping, self.clock)
+
+    def key_backup(self) -> KeyBackup:
+        """Where the patients' keys are backed up."""
+        settings = self.settings
+        url = key_backup_url(settings)
+        place = settings.archive.model_copy(update={"url": url})
+        return KeyBackup(
+            lambda create: object_store(place, self.path, create=create),
+            settings.clinic.id,
+            settings.archive.recipients,
+            place=url,
+            keep_days=settings.keys.backup_days,
+            clock=self.clock,
+        )
+
+    def reveal(self) -> Reveal:
+        """What opens sealed events."""
+        return Opener(self.patient_keys())
+
+    def encoder(self) -> Encoder:
+        """How events are written."""
+        return Sealer(self.patient_keys(), sealing=self.settings.keys.sealing)
 
     def identity(self) -> Identity | None:
         """What opens the archive, where this machine holds it."""
@@ -207,6 +258,8 @@ class Wanted:
     log: str
     tables: str
     archive: ArchiveSettings
+    sealing: bool = True
+    key_backup: str | None = None
 
 
 def make_home(path: Path, wanted: Wanted) -> Home:
@@ -294,7 +347,12 @@ def _owner(keys: Path, new_clinic_id: str) -> Owner:
 
 
 def _keep(keys: Path, owner: Owner) -> None:
-    for name, text in ((owners.FILE_NAME, owners.owner_text(owner)), (SIGNING_KEY, owner.signing_key)):
+    files = {
+        owners.FILE_NAME: owners.owner_text(owner),
+        SIGNING_KEY: owner.signing_key,
+        WRAPPING_KEY: secrets.token_hex(SECRET_BYTES),
+    }
+    for name, text in files.items():
         if not (keys / name).exists():
             write_key_file(keys / name, text)
 
@@ -306,7 +364,11 @@ def _settings(owner: Owner, wanted: Wanted, name: str | None = None) -> Settings
             "log": {"url": wanted.log},
             "tables": {"url": wanted.tables},
             "archive": {**wanted.archive.model_dump(exclude_none=True), "recipients": [owner.recipient]},
-            "keys": {"verification_key": owner.verification_key},
+            "keys": {
+                "verification_key": owner.verification_key,
+                "sealing": wanted.sealing,
+                "backup": wanted.key_backup,
+            },
         }
     )
 
