@@ -114,6 +114,13 @@ class SummaryEntry(Entry):
     n: int
 
 
+@dataclass(frozen=True)
+class ErasureEntry(Entry):
+    """An entry of the ledger of erasures."""
+
+    n: int
+
+
 def entry_json(kind: str, key: str, stored: bytes, plain: bytes, size_bytes: int, **members: Any) -> Json:
     """The JSON of an entry; `parse_entry` makes the entry of it."""
     return {
@@ -203,12 +210,17 @@ def _summary(raw: Json, common: Json) -> SummaryEntry:
     return SummaryEntry(**common, n=natural(raw["n"]))
 
 
+def _erasure(raw: Json, common: Json) -> ErasureEntry:
+    return ErasureEntry(**common, n=natural(raw["n"]))
+
+
 _KINDS = {
     "segment": _segment,
     "schema": _schema,
     "snapshot": _snapshot,
     "checkpoints": _checkpoints,
     "summary": _summary,
+    "erasure": _erasure,
 }
 
 

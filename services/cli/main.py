@@ -26,6 +26,7 @@ PARTS = {
     "exchange": ("import", "export", "simulate"),
     "running": ("project", "replicate", "run"),
     "recovering": ("recover", "points"),
+    "erasing": ("erase", "restrict"),
     "looking": ("show", "history", "digest", "status"),
 }
 """module -> its commands, in the order of the help. Only what a command line names is imported: start-up time."""

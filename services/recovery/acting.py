@@ -30,6 +30,7 @@ from replicator.continuity import check_continuity
 from replicator.planning import Holdings, RecoveryPlan, Target, beyond, plan_recovery, refuse_future, resolve
 from replicator.snapshot import open_snapshot
 from services.projecting import catch_up, finish_journal
+from services.recovery.keys import bring_keys, open_again
 from services.recovery.looking import View, find_log, look
 from services.recovery.taking_up import Attempt, Tell
 from services.recovery.verifying import verify
@@ -88,6 +89,8 @@ def prepare(system: System, request: Request, tell: Tell, *, ship_first: bool) -
         # By the log's clock, which times are read on, it may be over: then a checkpoint says so.
         span = system.archive().restorable
         refuse_future(request.target, now if span is None else max(now, span.last))
+    if ship_first:
+        bring_keys(system, tell)
     log = find_log(system)
     try:
         if log is None:
@@ -174,6 +177,7 @@ def finish(system: System, log: EventLog, workers: int, clock: _Stopwatch) -> di
     """The journal, filled, and what verification counted."""
     fill_journal(system, log, workers)
     clock.step("journal")
+    open_again(system)
     with closing(system.tables()) as tables:
         verified = verify(log, tables)
     clock.step("verification")

@@ -16,7 +16,7 @@ from tests.command_line import ROOT, finish, instant, ndjson, rekam, sample_line
 READING = ["status", "points", "digest", "show", "history"]
 COMMANDS = {
     *("init", "import fhir", "export fhir", "simulate", "project", "replicate", "run"),
-    *("recover", "points", "show", "history", "digest", "status"),
+    *("recover", "points", "show", "history", "digest", "status", "erase", "restrict"),
 }
 DAY_MILLIS = 86_400_000
 
