@@ -66,7 +66,10 @@ def _with_snapshot(bench: Bench) -> Home:
 
 
 def _new_home(bench: Bench) -> Home:
-    wanted = Wanted("Benchmark", "Asia/Jakarta", "sqlite:log.db", "sqlite:tables.db", ArchiveSettings())
+    places = ("sqlite:log.db", "sqlite:tables.db", ArchiveSettings())
+    wanted = Wanted(
+        "Benchmark", "Asia/Jakarta", *places, sealing=False
+    )  # what sealing costs: benchmark `sealing`
     return make_home(bench.scratch("clinic"), wanted)
 
 
