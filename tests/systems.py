@@ -199,6 +199,8 @@ class TestSystem:
     # -- what disasters do -------------------------------------------------------------------------------------
 
     def lose_keys(self) -> None:
+        """As after a checkpoint: what was sealed since, under a key that nobody backed up, is lost with the store."""
+        self.key_backup().bring_up_to_date(self.kept_keys)
         self.kept_keys = MemoryKeys(self.clock)
 
     def misplace(self, key: bytes, value: bytes, random: Random) -> None:

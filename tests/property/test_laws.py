@@ -127,6 +127,7 @@ class Laws(RuleBasedStateMachine):
     @initialize(seed=st.integers(0, 2**32))
     def begin(self, seed: int) -> None:
         self.system = self.make_system(Path(self.folder.name))
+        self.system.key_store = self.key_store = DyingStore(MemoryStore(self.system.clock))
         self.life = self.begin_life(seed)
         self.moments: dict[int, Any] = {}
         """time -> the digest that was taken then"""
@@ -136,9 +137,7 @@ class Laws(RuleBasedStateMachine):
 
     def make_system(self, folder: Path) -> TestSystem:
         self.store = DyingStore(MemoryStore())
-        system = TestSystem(f"sqlite:{folder / 'tables.db'}", store=self.store)
-        system.key_store = self.key_store = DyingStore(MemoryStore(system.clock))
-        return system
+        return TestSystem(f"sqlite:{folder / 'tables.db'}", store=self.store)
 
     def teardown(self) -> None:
         try:
