@@ -135,7 +135,7 @@ class PostgresqlDatabase:
         adapters.register_loader("uuid", _IdLoader)
         adapters.register_loader("timestamptz", _InstantLoader)
         adapters.register_loader("numeric", _DecimalLoader)
-        adapters.register_dumper(None, BytesBinaryDumper)  # compiled; the driver's own choice for bytea is in Python
+        adapters.register_dumper(None, BytesBinaryDumper)  # compiled; for bytea the driver's choice is not
         with self._translated():
             self._run(sql.SQL("SET search_path TO {}").format(sql.Identifier(schema)))
             self._run(sql.SQL("SET lock_timeout TO {}").format(sql.Literal(f"{LOCK_SECONDS}s")))
