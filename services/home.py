@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import tomlkit
 
 from events.clock import Clock, wall_millis
+from events.durable import put_durably
 from events.envelope import derive_id
 from events.errors import (
     ArchiveDiverged,
@@ -31,7 +32,6 @@ from projections.store import Tables, open_tables
 from replicator.archive import Archive, ArchiveIndex, open_archive
 from replicator.backups import Kind
 from replicator.config import read_config
-from replicator.durable import put_durably
 from replicator.encryption import Identity, new_identity
 from replicator.keys import SEED_BYTES, load_signing_key, write_key_file
 from replicator.merging import DAY as DAY_MILLIS
