@@ -67,8 +67,8 @@ def run(bench: Bench) -> list[Figure]:
 def _evidence_seconds(bench: Bench, about: Auditing) -> float:
     """From the tables' journal to the file's bytes; without the start of a process."""
     assert about.home is not None
-    with closing(about.home.tables()) as tables:
-        catch_up_whole(about.home.log_opener(), about.home.log(), tables)
+    with closing(about.home.log()) as log, closing(about.home.tables()) as tables:
+        catch_up_whole(about.home.log_opener(), log, tables)
         heads = ((row[1], row[0]) for row in tables.all_rows(STREAMS) if str(row[0]).startswith("patient-"))
         _, patient = max(heads)
     return median_seconds(bench.runs, lambda: evidence_of(about, patient, None))

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import events.sqlite_values  # noqa: F401  (its adapters)
+from events.durable import sync
 from events.errors import Busy, Corrupt, LogMissing, LogUnavailable, Refused, RekamError
 from events.partitioning import all_partitions
 from events.position import Partition
@@ -201,9 +202,9 @@ def put_in_place(made: Path, path: Path) -> None:
         if path.exists():
             raise Refused(f"{path}: a log is there already", "nothing was written over it")
         _remove(companions(path))
-        _sync(made)
+        sync(made)
         made.rename(path)
-        _sync(path.parent)
+        sync(path.parent)
 
 
 def create(path: Path, counts: Mapping[str, int], log_id: str) -> None:
@@ -232,14 +233,6 @@ def companions(path: Path) -> list[Path]:
 def _remove(paths: list[Path]) -> None:
     for path in paths:
         path.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 _LENGTH = struct.Struct(">i")

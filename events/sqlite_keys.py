@@ -69,6 +69,7 @@ class SqliteKeys:
         self._clock, self._random = clock, random
         self._lock = threading.RLock()
         self._opened: sqlite3.Connection | None = None
+        self._file = 0
         self._cipher: AESGCM | None = None
         self._written = 0
 
@@ -78,6 +79,8 @@ class SqliteKeys:
     # -- the file ------------------------------------------------------------------------------------------------
 
     def _connection(self) -> sqlite3.Connection:
+        if self._opened is not None and self._inode() != self._file:
+            self.close()  # another file lies there now: what ours held is what somebody lost or replaced
         if self._opened is None:
             new = not self._path.exists()
             connection = sqlite3.connect(
@@ -93,8 +96,18 @@ class SqliteKeys:
             except BaseException:
                 connection.close()
                 raise
-            self._opened = connection
+            self._opened, self._file = connection, self._inode()
         return self._opened
+
+    def _inode(self) -> int:
+        try:
+            return self._path.stat().st_ino
+        except FileNotFoundError:
+            if self._opened is None:
+                raise
+            raise KeysUnavailable(
+                f"{self._path}: the store of keys was moved or deleted while it was open", _LOST
+            ) from None
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
@@ -123,6 +136,10 @@ class SqliteKeys:
                 connection.execute("ROLLBACK")
                 raise
             self._written += 1
+            if self._inode() != self._file:
+                raise KeysUnavailable(
+                    f"{self._path}: the store of keys was replaced while it was written to", _LOST
+                )
 
     def _read(self, sql: str, parameters: Collection[Any] = ()) -> list[Any]:
         with self._failures():
@@ -269,7 +286,7 @@ class SqliteKeys:
     # -- marks ---------------------------------------------------------------------------------------------------
 
     def marks(self, name: str) -> dict[str, Mark]:
-        if not self._path.exists():
+        if self._opened is None and not self._path.exists():
             return {}
         rows = self._read("SELECT stream, body FROM marks WHERE name = ?", (name,))
         return {stream: Mark(stream, name, json.loads(body)) for stream, body in rows}
@@ -312,7 +329,7 @@ class SqliteKeys:
         if self._opened is None and not self._path.exists():
             return None
         [(others,)] = self._read("PRAGMA data_version")
-        return others, self._written
+        return self._file, others, self._written
 
     def changes(self, after: int) -> Changes:
         with self._failures():

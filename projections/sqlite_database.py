@@ -6,7 +6,6 @@ A commit is durable when it returns (synchronous=FULL). A writer waits for anoth
 from __future__ import annotations
 
 import fcntl
-import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -20,6 +19,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Dialect
 
 import events.sqlite_values  # noqa: F401  (its adapters)
+from events.durable import sync
 from events.errors import Busy, RekamError, TablesDamaged, TablesUnavailable
 from projections.columns import Kind, key_columns, kinds
 from projections.database import MADE_ANEW, column_list, key_match
@@ -233,8 +233,7 @@ class SqliteDatabase:
         Nobody else has this file open: it is renamed. Else it is copied over, page by page in one transaction, since
         a file must not be renamed under a connection (its -wal belongs to the name).
         """
-        with fresh.open("rb") as file:
-            os.fsync(file.fileno())
+        sync(fresh)
         if not self._renamed(fresh):
             with self._translated(), closing(connect(fresh)) as source:
                 source.backup(self.connection)
@@ -248,7 +247,7 @@ class SqliteDatabase:
             if any(self.path.with_name(self.path.name + end).exists() for end in ("-wal", "-journal")):
                 return False  # a program that is not ours has it open
             fresh.replace(self.path)
-            _fsync_folder(self.path.parent)
+            sync(self.path.parent)
             return True
         finally:
             self._connect()
@@ -280,11 +279,3 @@ class _Guard:
 
     def close(self) -> None:
         self._file.close()
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,7 +12,16 @@ from typing import TypeVar
 
 from events.errors import ArchiveGap, Corrupt, LostData
 from replicator.joined import JOINED, joined_range, split_checkpoints
-from replicator.manifest import CHECKPOINTS, Head, checkpoint_number, note_key, resume
+from replicator.manifest import (
+    CHECKPOINTS,
+    Head,
+    checkpoint_number,
+    manifest_leaf,
+    note_key,
+    parse_manifest,
+    resume,
+)
+from replicator.merkle import leaf_hash
 from replicator.note import TreeHead, Verifier, open_note, parse_head
 from replicator.stores import NoSuchObject, ObjectReader
 
@@ -91,6 +100,13 @@ def fitting_manifest(read: Read) -> bytes:
             resume(data, read.note, read.signed, read.n)
             return data
     raise Corrupt(f"checkpoint {read.n} has no manifest")
+
+
+def leaves_of(read: Read) -> tuple[bytes, list[bytes]]:
+    """A checkpoint's manifest, and the hashes of the leaves that it added to the archive's tree. Raises Corrupt."""
+    data = fitting_manifest(read)
+    manifest = parse_manifest(data, f"the manifest of checkpoint {read.n}")
+    return data, [*(leaf_hash(entry.leaf()) for entry in manifest.entries), manifest_leaf(read.n, data)]
 
 
 def first_fitting(read: Read, follow: Callable[[bytes], Head]) -> Head:

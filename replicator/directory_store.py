@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 
+from events.durable import sync
 from events.errors import BadConfiguration, Refused, StoreUnavailable
 from replicator.stores import Stored, already_there, check_key, check_object, missing
 
@@ -83,7 +84,7 @@ class DirectoryStore:
         try:
             path.unlink(missing_ok=True)
             if path.parent.is_dir():
-                _sync_folder(path.parent)
+                sync(path.parent)
         except OSError as error:
             raise _unavailable(path, error) from error
 
@@ -125,7 +126,7 @@ class DirectoryStore:
                 raise already_there(key) from None
             finally:
                 hidden.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        sync(path.parent)
 
     def _hidden_file(self) -> tuple[Path, FileIO]:
         """A new locked file under a name that nobody lists."""
@@ -205,15 +206,7 @@ def _make_folders(folder: Path, root: Path) -> None:
     if folder != root:
         _make_folders(folder.parent, root)
     folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(folder.parent)
 
 
 def _unavailable(path: Path, error: OSError) -> StoreUnavailable:

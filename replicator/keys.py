@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from events.durable import sync
 from events.errors import BadConfiguration, Refused
 from replicator.encryption import Identity, new_identity
 from replicator.note import Signer
@@ -31,11 +32,7 @@ def write_key_file(path: Path, text: str) -> None:
         raise Refused(f"{path} exists already", "a key is never overwritten; move it away first") from None
     except OSError as error:
         raise Refused(f"{path} cannot be written: {error.strerror}") from error
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync(path.parent)
 
 
 def create_signing_key(path: Path, name: str, random: Callable[[int], bytes] = os.urandom) -> Signer:

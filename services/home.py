@@ -13,6 +13,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from events.clock import Clock, wall_millis
+from events.durable import put_durably
 from events.errors import (
     ArchiveDiverged,
     BadConfiguration,
@@ -30,7 +31,6 @@ from events.sqlite_keys import SqliteKeys
 from projections.store import Tables, open_tables
 from replicator.archive import Archive, ArchiveIndex, open_archive
 from replicator.backups import Kind
-from replicator.durable import put_durably
 from replicator.encryption import Identity
 from replicator.key_backup import KeyBackup
 from replicator.keys import load_signing_key, write_key_file

@@ -10,6 +10,7 @@ from typing import Any
 
 import tomlkit
 
+from events.durable import put_durably
 from events.envelope import derive_id
 from events.errors import (
     BadInput,
@@ -18,7 +19,6 @@ from events.errors import (
 from events.patient_keys import SECRET_BYTES
 from replicator.archive import Archive, open_archive
 from replicator.config import read_config
-from replicator.durable import put_durably
 from replicator.encryption import Recipients, new_identity
 from replicator.keys import SEED_BYTES, write_key_file
 from replicator.note import Signer, Verifier

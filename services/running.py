@@ -50,8 +50,7 @@ def keep(works: Sequence[Callable[[], None]], stop: threading.Event) -> None:
     ]
     for thread in threads:
         thread.start()
-    while any(thread.is_alive() for thread in threads):
-        for thread in threads:
-            thread.join(IDLE_SECONDS)
+    for thread in threads:
+        thread.join()
     if failures:
         raise failures[0]

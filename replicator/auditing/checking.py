@@ -195,10 +195,9 @@ class _Checking:
 
     def _schema(self, one: dict[str, Any]) -> bytes:
         entry, text = self._entry(one), one["text"]
-        right = isinstance(entry, SchemaEntry) and hashlib.sha256(text.encode()).digest() == entry.stored
         if (
-            not right
-            or not isinstance(entry, SchemaEntry)
+            not isinstance(entry, SchemaEntry)
+            or hashlib.sha256(text.encode()).digest() != entry.stored
             or fingerprint(json.loads(text)) != entry.fingerprint
         ):
             raise self._wrong(f"{entry.key} is not the schema that was stored")

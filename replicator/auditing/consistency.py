@@ -13,9 +13,9 @@ from replicator import merkle
 from replicator.auditing.findings import Outcome
 from replicator.auditing.report import Checked
 from replicator.canonical import canonical, parse_canonical
-from replicator.checkpoints import checkpoints_after, fitting_manifest
+from replicator.checkpoints import checkpoints_after, leaves_of
 from replicator.config import read_config
-from replicator.manifest import config_leaf, manifest_leaf, parse_manifest
+from replicator.manifest import config_leaf
 from replicator.note import TreeHead, Verifier, open_note, parse_head
 from replicator.stores import ObjectReader
 
@@ -33,9 +33,7 @@ class Leaves:
         tree = merkle.Frontier()
         tree.append(self.hashes[0])
         for read in checkpoints_after(store, 0, config.origin, verifiers):
-            raw = fitting_manifest(read)
-            manifest = parse_manifest(raw, f"the manifest of checkpoint {read.n}")
-            new = [*(merkle.leaf_hash(e.leaf()) for e in manifest.entries), manifest_leaf(read.n, raw)]
+            _, new = leaves_of(read)
             for leaf in new:
                 tree.append(leaf)
             self.hashes += new

@@ -21,12 +21,12 @@ from events.errors import ArchiveDiverged, BadInput
 from events.position import CONTROL_PARTITION, Partition, Position
 from replicator.archive_index import ArchiveIndex
 from replicator.canonical import canonical
-from replicator.checkpoints import checkpoints_after, fitting_manifest
+from replicator.checkpoints import checkpoints_after, leaves_of
 from replicator.config import read_config
 from replicator.entries import Entry, SegmentEntry
 from replicator.fetching import fetch, fetch_ahead
 from replicator.holes import covering
-from replicator.manifest import config_leaf, manifest_leaf, parse_manifest
+from replicator.manifest import config_leaf
 from replicator.merkle import leaf_hash, root_and_paths
 from replicator.note import Signer, sign_note
 from replicator.segment import read_record, split_segment
@@ -139,7 +139,7 @@ def fingerprint_of(value: bytes) -> bytes:
 
 def _prove(
     index: ArchiveIndex, entries: Sequence[Entry], told: Mapping[str, dict[str, Any]]
-) -> dict[str, str]:
+) -> dict[str, str | list[str]]:
     """Adds to what is told of each entry its place in the tree; gives the newest checkpoint with its own."""
     tree = _Tree(index)
     waiting = {leaf_hash(entry.leaf()): entry.key for entry in entries}
@@ -150,7 +150,7 @@ def _prove(
         raise _not_signed("checkpoints")
     for key, place in places.items():
         told[key].update(index=place, path=_hex(paths[place]))
-    return {"note": tree.note, "manifest": tree.manifest, "manifest_path": _hex(paths[last])}  # type: ignore[dict-item]
+    return {"note": tree.note, "manifest": tree.manifest, "manifest_path": _hex(paths[last])}
 
 
 class _Tree:
@@ -163,10 +163,8 @@ class _Tree:
         for read in checkpoints_after(index.store, 0, index.config.origin, index.verifiers):
             if read.n > index.head.n:
                 break
-            raw = fitting_manifest(read)
-            entries = parse_manifest(raw, f"the manifest of checkpoint {read.n}").entries
-            self.leaves += [leaf_hash(entry.leaf()) for entry in entries]
-            self.leaves.append(manifest_leaf(read.n, raw))
+            raw, new = leaves_of(read)
+            self.leaves += new
             self.note, self.manifest = read.note.decode(), raw.decode()
 
 

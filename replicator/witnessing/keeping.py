@@ -17,9 +17,9 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from events.durable import disk_errors, put_durably, sync
 from events.errors import BadConfiguration, Corrupt, Refused
 from events.sqlite_file import folder_lock
-from replicator.durable import disk_errors, put_durably, sync
 from replicator.keys import SEED_BYTES, write_key_file
 from replicator.note import TreeHead, Verifier, parse_head
 from replicator.witnessing.cosignature import Cosigner, cosigned

@@ -23,7 +23,7 @@ from replicator.witnessing.deciding import SIZE_TYPE
 from replicator.witnessing.growth import Growth, growth_from, read_on
 from replicator.witnessing.request import AddCheckpoint
 from services.home import Home
-from services.witnessing.posting import Answer, Post, poster
+from services.witnessing.calling import Answer, Post, poster
 from services.witnessing.standing import Witness, keep_trouble, keep_word, witnesses_of, word_of
 
 RETRY_SECONDS = 10.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from http import HTTPStatus
 from urllib.parse import quote
 
-from events.errors import Corrupt, Refused, Unavailable
+from events.errors import Corrupt, Refused
 from replicator.witnessing.cosignature import WitnessKey, cosigned
-from services.witnessing.posting import ANSWER_SECONDS, CONNECT_SECONDS, MAX_ANSWER_BYTES
+from services.witnessing.calling import asked, pool
 
 
 def fetch_word(url: str, origin: str, key: WitnessKey | None) -> bytes:
@@ -29,18 +29,8 @@ def fetch_word(url: str, origin: str, key: WitnessKey | None) -> bytes:
 
 
 def _get(address: str) -> bytes:
-    import urllib3  # slow to import
-
-    timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS)
-    try:
-        with urllib3.PoolManager(timeout=timeout, retries=False) as pool:
-            answer = pool.request("GET", address, redirect=False, preload_content=False)
-            data = answer.read(MAX_ANSWER_BYTES)
-            answer.release_conn()
-    except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        raise Unavailable(
-            f"{address} does not answer ({type(error).__name__})", "is its url right?"
-        ) from None
+    with pool() as connections:
+        answer = asked(connections, "GET", address)
     if answer.status != HTTPStatus.OK:
         raise Refused(f"{address} answers with status {answer.status}", "does the witness know this archive?")
-    return data
+    return answer.body

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from events.durable import disk_errors, put_durably
 from events.errors import Corrupt, LostData, RekamError
 from events.sqlite_file import folder_lock
-from replicator.durable import disk_errors, put_durably
 from replicator.note import TreeHead, open_note, parse_head
 from replicator.witnessing.cosignature import WitnessKey, cosigned
 from services.home import Home

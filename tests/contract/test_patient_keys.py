@@ -154,6 +154,37 @@ def test_two_users_of_one_file_see_each_other(tmp_path: Path) -> None:
         again.close()
 
 
+def test_a_file_that_is_lost_under_its_users_is_noticed(tmp_path: Path) -> None:
+    aside = tmp_path / "aside"
+    aside.mkdir()
+
+    def move_away() -> None:
+        for path in tmp_path.glob("patients.db*"):
+            path.rename(aside / path.name)
+
+    with closing(sqlite_keys(tmp_path)) as store:
+        store.make([A])
+        store.destroy(B, erased(B))
+        move_away()
+        for use in (lambda: store.make([A]), lambda: store.marks(ERASED), store.version):
+            with pytest.raises(KeysUnavailable, match="moved or deleted"):
+                use()
+
+
+def test_a_file_that_is_replaced_under_its_users_is_the_one_they_use(tmp_path: Path) -> None:
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    with closing(sqlite_keys(tmp_path)) as store:
+        lost, version = store.make([A])[A], store.version()
+        for path in tmp_path.glob("patients.db*"):
+            path.rename(aside / path.name)
+        with closing(sqlite_keys(tmp_path)) as other:
+            there = other.make([A])[A]
+        assert store.version() != version
+        assert store.make([A]) == {A: there}
+        assert store.find(lost.id) is None
+
+
 def _make(folder: Path, results: multiprocessing.Queue[dict[str, str]]) -> None:
     with closing(sqlite_keys(folder)) as store:
         results.put(

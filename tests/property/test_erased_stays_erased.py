@@ -27,6 +27,7 @@ from services.erasing import Request, erase
 from services.fhir.exporting import export_fhir
 from services.projecting import catch_up
 from tests.property.test_laws import ACTOR, Laws, Life
+from tests.examples import examples
 from tests.systems import Died
 
 
@@ -150,8 +151,8 @@ class Erasures(Laws):
 
 TestErasures = Erasures.TestCase
 TestErasures.settings = settings(
-    max_examples=8,
-    stateful_step_count=15,
+    max_examples=examples(40),
+    stateful_step_count=20,
     deadline=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

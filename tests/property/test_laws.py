@@ -50,12 +50,11 @@ class Life(History):
     def __init__(self, seed: int, system: TestSystem) -> None:
         super().__init__(seed)
         self.system = system
-        self.encoder = system.encoder()
         self.__dict__.pop("log", None)
 
     def encode(self, event: Event) -> bytes:
-        """Sealed, as a clinic's events are."""
-        return self.encoder.encode(event)
+        """Sealed, as a clinic's events are, under the keys that there are now."""
+        return self.system.encoder().encode(event)
 
     @property
     def log(self) -> EventLog:  # type: ignore[override]

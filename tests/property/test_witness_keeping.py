@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from events.durable import put_durably
 from events.errors import BadConfiguration, Corrupt, Refused
-from replicator.durable import put_durably
 from replicator.merkle import consistency_proof, leaf_hash, root
 from replicator.note import Signer, TreeHead, head_text, parse_head, sign_note
 from replicator.witnessing.cosignature import cosigned

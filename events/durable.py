@@ -12,7 +12,7 @@ from events.errors import Unavailable
 
 
 def sync(path: Path) -> None:
-    """What was written to a file, or renamed in a folder, is on the disk. Raises OSError."""
+    """What was written to a file, or named in a folder, is on the disk. Raises OSError."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
