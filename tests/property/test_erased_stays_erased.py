@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
@@ -26,8 +27,8 @@ from replicator.erasures import read_erasures
 from services.erasing import Request, erase
 from services.fhir.exporting import export_fhir
 from services.projecting import catch_up
-from tests.property.test_laws import ACTOR, Laws, Life
 from tests.examples import examples
+from tests.property.test_laws import ACTOR, SHRINKING_SECONDS, Laws, Life
 from tests.systems import Died
 
 
@@ -149,7 +150,7 @@ class Erasures(Laws):
                 assert set(held) <= told | {"name"} and not held.get("name"), "law 8: a row shows more"
 
 
-TestErasures = Erasures.TestCase
+TestErasures = pytest.mark.timeout(SHRINKING_SECONDS)(Erasures.TestCase)
 TestErasures.settings = settings(
     max_examples=examples(40),
     stateful_step_count=20,
