@@ -29,6 +29,7 @@ BENCHMARKS: dict[str, str] = {
     "shipping": "shipping a log into an archive: SQLite and Kafka, and the memory it takes",
     "replay": "replay from the archive into SQLite and PostgreSQL tables",
     "snapshot": "from a snapshot at 95 % of the log plus the tail",
+    "backup": "what a full backup costs: appends meanwhile, and bytes against one zstd stream and pgBackRest",
     "memory": "a recovery's memory and time at two sizes",
 }
 

@@ -255,7 +255,7 @@ def chain_after(control: Sequence[tuple[int, Rewind]], target: Position | None, 
 def newest_usable(snapshots: Sequence[SnapshotPoint], links: Sequence[Link]) -> SnapshotPoint | None:
     """The snapshot that leaves the shortest tail to the state that `links` describe."""
     fit = [s for s in snapshots if usable(s.links, links)]
-    return max(fit, key=lambda s: sum(s.position.of(EVENTS).values()), default=None)
+    return max(fit, key=lambda s: (sum(s.position.of(EVENTS).values()), s.position.records()), default=None)
 
 
 def restored_from(
