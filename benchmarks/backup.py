@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
 import signal
 import statistics
@@ -40,9 +41,8 @@ from services.projecting import catch_up_whole
 from services.replicating import take_snapshot
 from services.running import give_way
 
-TURN_SECONDS = 1.0
-TURNS = 8
-"""A run: short ones, so that a slow moment of the disk hits both."""
+TURNS = 3
+"""A run: one snapshot each, and as long a time without one."""
 READY_SECONDS = 120.0
 
 
@@ -61,27 +61,28 @@ def _appends(bench: Bench, home: Home) -> list[Figure]:
     entries = entries_sample(bench)
     context = multiprocessing.get_context("spawn")
     go, busy, end = context.Event(), context.Event(), context.Event()
-    child = context.Process(target=_back_up_on_demand, args=(str(home.path), go, busy, end))
+    child = context.Process(target=_snapshots_on_demand, args=(str(home.path), go, busy, end))
     child.start()
     quiet: list[float] = []
     meanwhile: list[float] = []
     try:
         with closing(home.log()) as log:
             append = _appender(log, entries)
-            _rate(append, TURN_SECONDS)
-            for _ in range(TURNS * bench.runs):
-                quiet.append(_rate(append, TURN_SECONDS))
+            for _ in range(TURNS * bench.runs + 1):
+                os.sync()  # what the turn before has written is not this one's to wait for
                 go.set()
                 if not busy.wait(READY_SECONDS):
-                    raise Broken("the backup beside did not begin")
-                meanwhile.append(_rate(append, TURN_SECONDS))
-                go.clear()
-                _wait_until_quiet(busy)
+                    raise Broken("the snapshot beside did not begin")
+                rate, seconds = _rate(append, busy.is_set)
+                meanwhile.append(rate)
+                os.sync()
+                quiet.append(_rate(append, _for(seconds))[0])
     finally:
         end.set()
         go.set()
         child.join(READY_SECONDS)
         child.kill()
+    del quiet[0], meanwhile[0]  # the log's files grow to their full length there
     without, with_ = statistics.median(quiet), statistics.median(meanwhile)
     ratio = statistics.median(m / q for m, q in zip(meanwhile, quiet, strict=True))
     return [
@@ -91,33 +92,34 @@ def _appends(bench: Bench, home: Home) -> list[Figure]:
     ]
 
 
-def _wait_until_quiet(busy: Any) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    while busy.is_set() and time.monotonic() < deadline:
-        time.sleep(0.05)
-
-
 def _appender(log: EventLog, entries: list[Any]) -> Callable[[int], object]:
     return lambda number: log.append(EVENTS, [entries[number % len(entries)]])
 
 
-def _rate(append: Callable[[int], object], seconds: float) -> float:
+def _rate(append: Callable[[int], object], lasting: Callable[[], bool]) -> tuple[float, float]:
+    """Appends a second, and the seconds, as long as `lasting` says."""
     count, begun = 0, time.perf_counter()
-    while (taken := time.perf_counter() - begun) < seconds:
+    while lasting():
         append(count)
         count += 1
-    return count / taken
+    seconds = time.perf_counter() - begun
+    return count / seconds, seconds
 
 
-def _back_up_on_demand(home: str, go: Flag, busy: Flag, end: Flag) -> None:
-    """Snapshots of the tables again and again while `go` is set: `busy` from the first row to the last."""
+def _for(seconds: float) -> Callable[[], bool]:
+    until = time.perf_counter() + seconds
+    return lambda: time.perf_counter() < until
+
+
+def _snapshots_on_demand(home: str, go: Flag, busy: Flag, end: Flag) -> None:
+    """One snapshot each time that `go` is set; `busy` from the first row to the last part."""
     give_way()  # as whoever takes them by schedule does
     place = Home.open(Path(home))
     while go.wait() and not end.is_set():
+        go.clear()
         with closing(place.tables()) as tables:
             busy.set()
-            while go.is_set() and not end.is_set():
-                take_snapshot(place, tables)
+            take_snapshot(place, tables)
             busy.clear()
 
 
