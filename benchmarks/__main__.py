@@ -30,6 +30,7 @@ BENCHMARKS: dict[str, str] = {
     "replay": "replay from the archive into SQLite and PostgreSQL tables",
     "snapshot": "from a snapshot at 95 % of the log plus the tail",
     "verify": "an auditor reads an archive again: stored bytes, and every record",
+    "sealing": "what sealing patients' payloads costs: bytes, writing, replay",
     "memory": "a recovery's memory and time at two sizes",
 }
 

@@ -15,7 +15,8 @@ from replicator.directory_store import DirectoryStore
 from replicator.encryption import new_identity
 from replicator.note import Signer
 from replicator.snapshot import Snapshot, open_snapshot
-from services.home import Home, Wanted, make_home
+from services.home import Home
+from services.making import Wanted, make_home
 from services.replicating import ship, take_snapshot
 from services.settings import ArchiveSettings
 from services.simulation.traffic import simulate
@@ -66,7 +67,10 @@ def _with_snapshot(bench: Bench) -> Home:
 
 
 def _new_home(bench: Bench) -> Home:
-    wanted = Wanted("Benchmark", "Asia/Jakarta", "sqlite:log.db", "sqlite:tables.db", ArchiveSettings())
+    places = ("sqlite:log.db", "sqlite:tables.db", ArchiveSettings())
+    wanted = Wanted(
+        "Benchmark", "Asia/Jakarta", *places, sealing=False
+    )  # what sealing costs: benchmark `sealing`
     return make_home(bench.scratch("clinic"), wanted)
 
 

@@ -251,6 +251,14 @@ class PayloadWriters:
         put(number)
         writer(fields, put)
 
+    def body(self, value: Any) -> bytes:
+        """The bytes of the record alone, without its place in the union."""
+        name, fields = value
+        _, writer = self._compiled.get(name) or self._compile(name)
+        pieces: list[bytes] = []
+        writer(fields, pieces.append)
+        return b"".join(pieces)
+
     def _compile(self, name: str) -> tuple[bytes, Writer]:
         if name not in self._numbers:
             raise UnknownSchema(

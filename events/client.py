@@ -23,13 +23,14 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from tenacity.wait import wait_random_exponential
 
 from events.clock import Clock, wall_micros
-from events.codec import decode_event, encode_event
+from events.codec import decode_event
 from events.envelope import ID_BYTES, Epoch, Event, EventId, Micros, Payload, derive_id
 from events.errors import Conflict, LogRecreated, SetAside
 from events.heads import Heads, Known, View
 from events.log import Entry, EventLog, Placed
 from events.position import EVENTS, Partition
 from events.rules import Head, Verdict
+from events.sealing import IN_THE_CLEAR, Encoder
 
 TRIES = 12
 """How often a command decides anew before its sender hears of the conflict."""
@@ -80,6 +81,8 @@ class Client:
     random_bytes: Callable[[int], bytes] = os.urandom
     sleep: Callable[[float], None] = time.sleep
     tries: int = TRIES
+    encoder: Encoder = IN_THE_CLEAR
+    """How values are made: with patients' keys, they are sealed."""
     _turns: list[threading.Lock] = field(default_factory=lambda: [threading.Lock() for _ in range(_TURNS)])
 
     def append(
@@ -109,8 +112,9 @@ class Client:
         earlier = self._earlier(stream, command, view, reapply)
         if earlier is not None:
             return earlier
+        self.encoder.prepare([stream])
         event = self._event(stream, command, view, decide(view.head))
-        [placed] = self.log.append(EVENTS, [Entry(stream.encode(), encode_event(event))])
+        [placed] = self.log.append(EVENTS, [Entry(stream.encode(), self.encoder.encode(event))])
         return self._settle(event, placed, command, reapply)
 
     def _earlier(self, stream: str, command: str | bytes, view: View, reapply: bool) -> Appended | None:
@@ -163,7 +167,8 @@ class Client:
         for batch in self.log.read(known.partition, known.offset, known.offset + 1):
             event = decode_event(batch[0].value or b"")
             if event.event_id == wanted:
-                return Appended(event, known.partition, known.offset, batch[0].time, again=True)
+                opened = self.encoder.reveal(event)
+                return Appended(opened, known.partition, known.offset, batch[0].time, again=True)
         raise LogRecreated(
             f"{known.partition}: offset {known.offset} holds another event than it did", "recover the log"
         )

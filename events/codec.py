@@ -16,9 +16,9 @@ from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from events import catalogue
-from events.avro_reading import MALFORMED, compile_tuple_reader
+from events.avro_reading import MALFORMED, compile_reader, compile_tuple_reader
 from events.avro_schema import FINGERPRINT_BYTES, names_of
-from events.avro_writing import compile_tuple_writer
+from events.avro_writing import PayloadWriters, compile_tuple_writer, varint
 from events.envelope import Epoch, Event, Payload
 from events.errors import BadInput, UnknownSchema
 from events.position import Partition, Position
@@ -226,6 +226,68 @@ def _not_writable(error: Exception) -> BadInput:
         f"an event cannot be written: {type(error).__name__} where its schema wants something else",
         "events.payloads makes payloads that fit",
     )
+
+
+# ---- payloads by themselves, as they are sealed
+
+
+@lru_cache
+def _payload_writers() -> PayloadWriters:
+    schema = catalogue.current()
+    return PayloadWriters(schema["fields"][-1]["type"], names_of(schema))
+
+
+def encode_payload(payload: Payload) -> bytes:
+    """The Avro bytes of a payload's record in the current schema. BadInput, UnknownSchema as `encode_event`."""
+    try:
+        return _payload_writers().body(payload)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise _not_writable(error) from None
+
+
+def decode_payload(name: str, fp: bytes, data: bytes) -> Payload:
+    """The payload in `data`, a record `name` of the event schema with the fingerprint `fp`, as a current one.
+
+    Raises UnknownSchema or BadInput if it is none.
+    """
+    try:
+        return _payload_reader(name, fp)(data)
+    except MALFORMED as error:
+        raise BadInput(f"not a payload: {_reason(error)}", "the value is damaged or foreign") from None
+
+
+def with_payload(value: bytes, payload: Payload, name: str, data: bytes) -> bytes:
+    """The value of an event in which the record `name`, given as its bytes, stands in the place of `payload`.
+
+    The record is one of the value's own schema. Raises BadInput where it has no such place.
+    """
+    branches = catalogue.branches(catalogue.writer_schema(value[len(MAGIC) : BODY]))
+    if name not in branches or payload[0] not in branches:
+        raise BadInput("the value's schema has no such event type")
+    here = len(encode_payload(payload)) + len(varint(branches.index(payload[0])))
+    return value[:-here] + varint(branches.index(name)) + data
+
+
+@lru_cache(maxsize=1024)
+def _payload_reader(name: str, fp: bytes) -> Callable[[bytes], Payload]:
+    if fp not in catalogue.fingerprints():
+        raise UnknownSchema(f"no released schema of events has the fingerprint {fp.hex()}")
+    schema = catalogue.writer_schema(fp)
+    if name == catalogue.SEALED or name not in catalogue.branches(schema):
+        raise UnknownSchema("the schema of that fingerprint has no such event type")
+    names = names_of(schema)
+    read = compile_reader(names[name], names)
+    change = (
+        None if fp == catalogue.current_fingerprint() else _adaptations(schema, catalogue.current()).get(name)
+    )
+
+    def read_payload(data: bytes) -> Payload:
+        fields, end = read(data, 0)
+        if end != len(data):
+            raise ValueError("does not end where its last field ends")
+        return (name, fields) if change is None else change((name, fields))
+
+    return read_payload
 
 
 # ---- control

@@ -85,6 +85,10 @@ class LogUnavailable(Unavailable):
     """The event log cannot be reached."""
 
 
+class KeysUnavailable(Unavailable):
+    """The store of the patients' keys cannot be reached."""
+
+
 class TablesUnavailable(Unavailable):
     """The database of the tables cannot be reached."""
 

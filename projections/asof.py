@@ -44,7 +44,7 @@ def as_of(
     at, effect = _effect(tables, position, control)
     judged = judge_again(tables.journal_values(stream, at), effect, Standing({}, {}))
     rows = CompleteRows(tables.definition.tables)
-    applied = (event for _, verdict, event in judged if verdict is Verdict.APPLIED)
+    applied = (tables.reveal(event) for _, verdict, event in judged if verdict is Verdict.APPLIED)
     fold_all(applied, rows, tables.definition.folds)
     return {table.name: rows.ordered(table) for table in tables.definition.tables}
 

@@ -26,9 +26,11 @@ from events.errors import LostData, Refused
 from events.log import LogReader
 from events.position import CONTROL, CONTROL_PARTITION, EVENTS, Position
 from events.rules import Effect, Head, Link, Rewind, Verdict, usable
+from events.sealing import SHUT, Reveal
 from projections.database import Database
 from projections.definition import Define, Definition
-from projections.folding import fold_onto
+from projections.erasing import without_erased
+from projections.folding import fold_onto, write_changes
 from projections.fresh import Fresh, OpenWriter, fresh_beside
 from projections.judging import Homes, Read, Standing, sort_out
 from projections.lease import REBUILD
@@ -149,7 +151,9 @@ class _Job:
     def load(self) -> Loaded:
         """Everything from the first record on."""
         effect = Effect(self._control(), self.position)
-        work = Work(self.open_source, self.fresh.writer(), self.tables.define, effect, True)
+        work = Work(
+            self.open_source, self.fresh.writer(), self.tables.define, effect, True, self.tables.reveal
+        )
         loaded = replay(
             work,
             self.source,
@@ -170,15 +174,16 @@ class _Job:
             raise Refused(
                 f"the snapshot at {snapshot.position} does not lead to {self.position}", "replay without it"
             )
-        database, definition = self.fresh.database, self.tables.definition
+        database, definition, reveal = self.fresh.database, self.tables.definition, self.tables.reveal
+        reveal.refresh()
         for table in (*definition.tables, STREAMS):
             self.tell(f"snapshot {table.name}", 0, 1)
             for rows in snapshot.batches(table.name):
-                database.insert(table, rows)
+                database.insert(table, without_erased(table, rows, reveal.erased))
         system = [table for table in SYSTEM_TABLES if table not in (JOURNAL, ACCESS_LOG)]
         self.fresh.index((*definition.tables, *system), self.workers)
         self.tell("tail", 0, 1)
-        return fold_tail(self.source, snapshot.position, effect, self.fresh, definition)
+        return fold_tail(self.source, snapshot.position, effect, self.fresh, definition, reveal)
 
     def _control(self) -> list[tuple[int, Rewind]]:
         """Control's records into their table; the rewinds among them."""
@@ -213,6 +218,7 @@ class Work(NamedTuple):
     effect: Effect
     with_state: bool
     """Whether events are folded, or only listed."""
+    reveal: Reveal = SHUT
 
     @property
     def definition(self) -> Definition | None:
@@ -271,7 +277,7 @@ def _load_here(work: Work, spilled: Sequence[Spilling], write: Write) -> Iterato
     definition = work.definition
     yield _write_unreadable(spilled, write)
     for bucket in joined(spilled):
-        yield load_bucket(bucket, work.effect, definition, write)
+        yield load_bucket(bucket, work.effect, definition, write, work.reveal)
 
 
 def _load_by_workers(
@@ -340,11 +346,17 @@ def _spill_share(share: Sequence[Range], plan: Plan, folder: Path, name: str) ->
 
 def _load_bucket(bucket: Bucket) -> Loaded:
     assert _worker is not None
-    return load_bucket(bucket, _worker.work.effect, _worker.definition, _worker.database.insert)
+    work = _worker.work
+    return load_bucket(bucket, work.effect, _worker.definition, _worker.database.insert, work.reveal)
 
 
 def fold_tail(
-    source: LogReader, start: Position, effect: Effect, fresh: Fresh, definition: Definition
+    source: LogReader,
+    start: Position,
+    effect: Effect,
+    fresh: Fresh,
+    definition: Definition,
+    reveal: Reveal = SHUT,
 ) -> Loaded:
     """Folds the events in effect behind `start` onto the tables that stand there. What is listed is not listed here."""
     homes = Homes(EVENTS, source.end())
@@ -353,12 +365,15 @@ def fold_tail(
     for batch in batches(source, start, data):
         reads = [read for p, found in batch.parts for read in sort_out(p, found, homes)[0]]
         with fresh.step():
-            applied += _fold_batch(reads, effect, fresh.database, definition)
+            applied += _fold_batch(reads, effect, fresh.database, definition, reveal)
         records += batch.records
     return Loaded(records, applied)
 
 
-def _fold_batch(reads: Sequence[Read], effect: Effect, database: Database, definition: Definition) -> int:
+def _fold_batch(
+    reads: Sequence[Read], effect: Effect, database: Database, definition: Definition, reveal: Reveal
+) -> int:
+    reveal.refresh()
     streams = {read.event.stream for read in reads}
     rows = database.find(STREAMS, ["stream"], [(s,) for s in streams])
     standing = Standing({s: Head(version, last) for s, version, last in rows}, {})
@@ -366,8 +381,7 @@ def _fold_batch(reads: Sequence[Read], effect: Effect, database: Database, defin
     for partition, offset, _, _, event in reads:
         verdict = effect.judge(event.epoch, partition, offset) or standing.judge(event)
         if verdict is Verdict.APPLIED:
-            applied.setdefault(event.stream, []).append(event)
+            applied.setdefault(event.stream, []).append(reveal(event))
     set_heads(database, {stream: standing.heads[stream] for stream in applied})
-    for table, changes in fold_onto(database, definition, applied).items():
-        database.replace(table, changes.rows, changes.gone)
+    write_changes(database, fold_onto(database, definition, applied))
     return sum(len(events) for events in applied.values())

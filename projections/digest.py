@@ -4,8 +4,9 @@ The fixed list is the state tables, `streams` and `events` (the applied events o
 JSON array on a line of its own (UTF-8, no spaces, nothing escaped but what JSON requires), rows in key order by bytes,
 columns in their order. Instants are whole microseconds since 1970 UTC, decimals their text, ids and bytes lower-case
 hex, absent values null. An `events` row is [stream, version, event id, type, occurred at, recorded at, [actor id, role,
-system], SHA-256 of the value]. Nothing of where a thing is stored enters: no offsets, log times, cursors or verdicts
-without effect. So a live system, its as-of view, a rebuild, a recovery of the same moment, SQLite and PostgreSQL agree.
+system], SHA-256 of the value]; a sealed value that can be opened is hashed as it would stand unsealed. Nothing of where
+a thing is stored enters: no offsets, log times, cursors or verdicts without effect. So a live system, its as-of view, a
+rebuild, a recovery of the same moment, SQLite and PostgreSQL agree.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any, TypedDict
 from events.log import LogReader
 from events.position import Position
 from events.rules import Verdict
+from events.sealing import SHUT, Reveal
 from projections.bulk import rebuild
 from projections.columns import Kind, kinds
 from projections.definition import Define, clinic
@@ -56,10 +58,11 @@ def digest_at(
     position: Position,
     define: Define = clinic,
     scratch: Path | None = None,
+    reveal: Reveal = SHUT,
 ) -> Digest:
     """The digest of the moment at `position`, folded into tables that are made for it (in `scratch`) and removed."""
     with tempfile.TemporaryDirectory(prefix="rekam-digest-", dir=scratch) as folder:
-        tables = open_tables(f"sqlite:{folder}/tables.db", define=define)
+        tables = open_tables(f"sqlite:{folder}/tables.db", define=define, reveal=reveal)
         try:
             rebuild(open_source, position, tables)
             return digest(tables)
@@ -94,6 +97,8 @@ def plainly(rows: Iterable[Row], of: tuple[Kind, ...]) -> Iterator[Row]:
 
 def _applied_events(tables: Tables) -> Iterator[Row]:
     """Applied events by stream and version: within a stream that is the order of their offsets."""
+    tables.reveal.refresh()
+    clear = tables.reveal.clear
     rest = f"WHERE verdict = '{Verdict.APPLIED.value}' ORDER BY stream, log_offset"
     for (
         stream,
@@ -110,7 +115,7 @@ def _applied_events(tables: Tables) -> Iterator[Row]:
         _,
         value,
     ) in tables.database.iterate(JOURNAL, rest):
-        sha256 = hashlib.sha256(value).hexdigest()
+        sha256 = hashlib.sha256(clear(value)).hexdigest()
         yield (stream, version, event_id.hex(), type_, occurred, recorded, actor, sha256)
 
 

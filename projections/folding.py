@@ -47,6 +47,11 @@ class CompleteRows:
     def delete(self, table: sa.Table, key: Key) -> None:
         self.shelves[table].rows.pop((self.stream, *key), None)
 
+    def blank(self) -> None:
+        for shelf in self.shelves.values():
+            for key in [key for key in shelf.rows if key[0] == self.stream]:
+                del shelf.rows[key]
+
     def ordered(self, table: sa.Table) -> list[Row]:
         """The rows of a table in key order, by bytes."""
         rows = self.shelves[table].rows
@@ -70,12 +75,16 @@ class PartialRows:
         self._loaded = loaded
         self.changes: Found = {}
         self.wanted: list[tuple[sa.Table, Key]] = []
+        self.blanked = False
+        """Whether nothing counts that the database holds."""
 
     def get(self, table: sa.Table, key: Key) -> Row | None:
         full = (self.stream, *key)
         changed = self.changes.get(table)
         if changed is not None and full in changed:
             return changed[full]
+        if self.blanked:
+            return None
         known = self._loaded[table]
         if full in known:
             return known[full]
@@ -91,12 +100,26 @@ class PartialRows:
     def delete(self, table: sa.Table, key: Key) -> None:
         self.changes.setdefault(table, {})[(self.stream, *key)] = None
 
+    def blank(self) -> None:
+        self.blanked = True
+        self.changes.clear()
+
 
 class Changes(NamedTuple):
     """What folding a batch makes of one table."""
 
     rows: list[Row]
     gone: list[Key]
+    blanked: list[Key]
+    """(stream,) of those of which every row goes first."""
+
+
+def write_changes(database: Database, changes: Mapping[sa.Table, Changes]) -> None:
+    """Inside `writing` only."""
+    for table, of in changes.items():
+        if of.blanked:
+            database.delete(table, ["stream"], of.blanked)
+        database.replace(table, of.rows, of.gone)
 
 
 def fold_all(events: Iterable[Event], rows: CompleteRows, folds: Mapping[str, Fold]) -> None:
@@ -149,14 +172,15 @@ def _load(
 
 def _changes(definition: Definition, results: Mapping[str, PartialRows]) -> dict[sa.Table, Changes]:
     changes: dict[sa.Table, Changes] = {}
+    blanked: list[Key] = [(stream,) for stream, result in results.items() if result.blanked]
     for table in definition.tables:
-        of = Changes([], [])
+        of = Changes([], [], blanked)
         for result in results.values():
             for key, row in result.changes.get(table, {}).items():
                 if row is None:
                     of.gone.append(key)
                 else:
                     of.rows.append(row)
-        if of.rows or of.gone:
+        if of.rows or of.gone or blanked:
             changes[table] = of
     return changes

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from events.avro_schema import FIRST_MICROS, KEY_BYTES, LAST_MICROS
+from events.catalogue import SEALED
 from events.codec import Unreadable, decode_events
 from events.envelope import Event, EventId
 from events.log import Record
@@ -139,10 +140,16 @@ class _TypeNames(dict[str, str]):
 _type_names = _TypeNames()
 
 
+def _sealed_type(fields: Mapping[str, Any]) -> str:
+    """The type inside, which stands in the clear. What a foreign writer calls it is not remembered."""
+    kind: str = fields["type"]
+    return _type_names.get(kind) or kind.removeprefix(TYPE_ROOT)
+
+
 def journal_row(
     partition: Partition, offset: int, time: int, value: bytes, event: Event, verdict: str
 ) -> Row:
-    event_id, epoch, stream, version, _, occurred_at, recorded_at, actor, _, _, payload = event
+    event_id, epoch, stream, version, _, occurred_at, recorded_at, actor, _, _, (kind, fields) = event
     return (
         stream,
         partition[1],
@@ -151,7 +158,7 @@ def journal_row(
         version,
         event_id,
         epoch,
-        _type_names[payload[0]],
+        _type_names[kind] if kind != SEALED else _sealed_type(fields),
         occurred_at,
         recorded_at,
         actor["id"],

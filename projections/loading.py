@@ -14,10 +14,12 @@ from typing import NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 
+from events.catalogue import SEALED
 from events.codec import Unreadable, decode_events
 from events.log import Record, TimeType
 from events.position import EVENTS, Partition
 from events.rules import Effect, Verdict
+from events.sealing import SHUT, Reveal
 from projections.definition import Definition
 from projections.folding import CompleteRows
 from projections.judging import Standing, access_row, journal_row, unreadable_row
@@ -41,18 +43,24 @@ class Loaded(NamedTuple):
     applied: int
 
 
-def load_bucket(bucket: Bucket, effect: Effect, definition: Definition | None, write: Write) -> Loaded:
+def load_bucket(
+    bucket: Bucket, effect: Effect, definition: Definition | None, write: Write, reveal: Reveal = SHUT
+) -> Loaded:
     """Judges, folds and writes a bucket. Without a definition only what is listed is written: the journal's part."""
-    loader = _Loader(effect, definition, write)
+    reveal.refresh()
+    loader = _Loader(effect, definition, write, reveal)
     for partition, records in bucket.chunks():
         for start in range(0, len(records), CHUNK_RECORDS):
             loader.chunk(partition, records[start : start + CHUNK_RECORDS])
     loader.finish()
+    reveal.refresh()
     return Loaded(loader.records, loader.applied)
 
 
 class _Loader:
-    def __init__(self, effect: Effect, definition: Definition | None, write: Write) -> None:
+    def __init__(self, effect: Effect, definition: Definition | None, write: Write, reveal: Reveal) -> None:
+        self._reveal = reveal
+        self._erased = reveal.erased
         self._outside = cache(effect.within)
         self._write = write
         self._folds = definition.folds if definition is not None else {}
@@ -70,6 +78,7 @@ class _Loader:
         judge = self._standing.setdefault(partition.topic, Standing({}, {})).judge
         table = JOURNAL if judged else ACCESS_LOG
         kept, unreadable = self._kept[table], self._kept[UNREADABLE]
+        reveal, erased = self._reveal, self._erased
         for (offset, time, value), event in zip(records, decode_events([r[2] for r in records]), strict=True):
             if isinstance(event, Unreadable):
                 record = Record(offset, time, TimeType.APPEND, None, (), value)
@@ -78,11 +87,14 @@ class _Loader:
             verdict = outside(event[1], offset) if judged else None
             if verdict is None:
                 verdict = judge(event)
-                if verdict is APPLIED:
-                    fold = folds.get(event[10][0])
+                if verdict is APPLIED and folds:
+                    opened = reveal(event) if event[10][0] == SEALED or event[2] in erased else event
+                    fold = folds.get(opened[10][0])
                     if fold is not None:
                         rows.stream = event[2]
-                        fold(event, rows)
+                        fold(opened, rows)
+                elif event[10][0] == SEALED:
+                    reveal.notice(event)
             kept.append(keep(partition, offset, time, value, event, VERDICTS[verdict]))
         if len(kept) >= WRITE_ROWS or len(unreadable) >= WRITE_ROWS:
             self._flush()

@@ -27,7 +27,7 @@ from events.position import ACCESS, CONTROL, CONTROL_PARTITION, EVENTS, Partitio
 from events.rules import EMPTY, Effect, Head, Rewind, Verdict
 from projections.continuity import refuse_diverged
 from projections.database import Database
-from projections.folding import fold_onto
+from projections.folding import fold_onto, write_changes
 from projections.judging import (
     Homes,
     Read,
@@ -41,7 +41,7 @@ from projections.judging import (
 from projections.lease import LEASE_MICROS
 from projections.rewinding import changed_spans, refold, streams_in
 from projections.rows import Row
-from projections.store import IDENTITY, JournalRow, Tables, set_heads
+from projections.store import BLANKED, IDENTITY, JournalRow, Tables, blanked_mark, set_heads
 from projections.system_tables import ACCESS_LOG, CURSOR, JOURNAL, UNREADABLE
 from projections.system_tables import CONTROL as CONTROL_TABLE
 
@@ -134,6 +134,7 @@ class _Run:
         """One transaction after another; the position after each."""
         if self.hold or self.target != self.position:
             self.rewinds = self.tables.control()
+        self._blank_erased()
         if self.hold and self.target == self.position and self._lease_ends_soon():
             with self._transaction(self.position):
                 pass
@@ -146,6 +147,19 @@ class _Run:
         if self.target != self.position:  # partitions without a record
             with self._transaction(self.target):
                 pass
+
+    def _blank_erased(self) -> None:
+        """Whoever was erased since the tables last looked: nothing of them is shown, wherever their erasure stands."""
+        tables = self.tables
+        tables.reveal.refresh()
+        erased = sorted(tables.reveal.erased)
+        mark = blanked_mark(erased)
+        if not erased or tables.meta(BLANKED) == mark or tables.journal_from() is not None:
+            return
+        effect = Effect(tables.control(), self.position)
+        with self._transaction(self.position):
+            refold(tables.database, tables.definition, effect, erased, tables.reveal)
+            tables.set_meta(BLANKED, mark)
 
     @contextmanager
     def _transaction(self, after: Position) -> Iterator[None]:
@@ -192,9 +206,10 @@ class _Run:
         spans = changed_spans(old, new)
         if spans:
             self.tables.require_journal()
+            self.tables.reveal.refresh()
             database = self.tables.database
             streams = streams_in(database, spans)
-            self.rejudged += refold(database, self.tables.definition, new, streams)
+            self.rejudged += refold(database, self.tables.definition, new, streams, self.tables.reveal)
 
     # -- data ------------------------------------------------------------------------------------------------
 
@@ -218,7 +233,8 @@ class _Run:
     def _events(self, reads: Sequence[Read], effect: Effect) -> Counter[str]:
         if not reads:
             return Counter()
-        database, definition = self.tables.database, self.tables.definition
+        database, definition, reveal = self.tables.database, self.tables.definition, self.tables.reveal
+        reveal.refresh()
         heads = self.tables.heads({read.event.stream for read in reads})
         standing = Standing(heads, self._duplicates(reads, heads))
         rows: list[Row] = []
@@ -228,11 +244,10 @@ class _Run:
             verdict = effect.judge(event.epoch, read.partition, read.offset) or standing.judge(event)
             rows.append(journal_row(*read, verdict.value))
             if verdict is Verdict.APPLIED:
-                applied.setdefault(event.stream, []).append(event)
+                applied.setdefault(event.stream, []).append(reveal(event))
         database.insert(JOURNAL, rows)
         set_heads(database, {stream: standing.heads[stream] for stream in applied})
-        for table, changes in fold_onto(database, definition, applied).items():
-            database.replace(table, changes.rows, changes.gone)
+        write_changes(database, fold_onto(database, definition, applied))
         return Counter(row[VERDICT] for row in rows)
 
     def _duplicates(self, reads: Sequence[Read], heads: Mapping[str, Head]) -> dict[tuple[str, int], EventId]:

@@ -17,6 +17,7 @@ from events.envelope import Epoch, Event
 from events.errors import Corrupt
 from events.position import EVENTS, Partition
 from events.rules import EMPTY, Effect, Verdict
+from events.sealing import Reveal
 from projections.database import Database
 from projections.definition import Definition
 from projections.folding import CompleteRows, fold_all
@@ -95,9 +96,11 @@ def judge_again(
         yield row, outside or standing.judge(event), event
 
 
-def refold(database: Database, definition: Definition, effect: Effect, streams: Iterable[str]) -> int:
+def refold(
+    database: Database, definition: Definition, effect: Effect, streams: Iterable[str], reveal: Reveal
+) -> int:
     """Judges and folds the streams anew under `effect`. Inside `writing`. The number of verdicts that changed."""
-    work = _Refolding(database, definition, effect)
+    work = _Refolding(database, definition, effect, reveal)
     for stream in streams:
         work.stream(stream)
     work.flush()
@@ -107,7 +110,8 @@ def refold(database: Database, definition: Definition, effect: Effect, streams: 
 class _Refolding:
     """Streams folded from their beginning, written together every FLUSH_EVENTS events."""
 
-    def __init__(self, database: Database, definition: Definition, effect: Effect) -> None:
+    def __init__(self, database: Database, definition: Definition, effect: Effect, reveal: Reveal) -> None:
+        self._reveal = reveal
         self._database = database
         self._definition = definition
         self._effect = effect
@@ -125,7 +129,7 @@ class _Refolding:
                 if verdict.value != row.verdict:
                     verdicts.append((verdict.value, stream, row.log_offset))
                 if verdict is Verdict.APPLIED:
-                    applied.append(event)
+                    applied.append(self._reveal(event))
             fold_all(applied, self._rows, self._definition.folds)
             self._database.set_verdicts(JOURNAL, verdicts)
             self.changed += len(verdicts)

@@ -32,5 +32,9 @@ class Rows(Protocol):
 
     def delete(self, table: sa.Table, key: Key) -> None: ...
 
+    def blank(self) -> None:
+        """Takes every row of the stream away, of every table."""
+        ...
+
 
 Fold: TypeAlias = Callable[[Event, Rows], None]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from events.envelope import Epoch, EventId
 from events.errors import BadConfiguration, Busy, LostData, TablesOutdated, TablesUnavailable
 from events.position import EVENTS, Partition, Position
 from events.rules import EMPTY, Head, Rewind, Verdict
+from events.sealing import SHUT, Reveal
 from projections.columns import in_bytes, key_of
 from projections.database import MADE_ANEW, Database, ddl, key_order
 from projections.definition import Define, Definition, clinic
@@ -30,12 +31,18 @@ from projections.sqlite_database import DIALECT as SQLITE
 from projections.sqlite_database import SqliteDatabase
 from projections.system_tables import CONTROL, CURSOR, JOURNAL, LEASE, META, STREAMS
 
-FOLDS_VERSION = 1
+FOLDS_VERSION = 2
 """Raised by hand when folds give other rows for the same events: older tables then ask to be rebuilt."""
 IDENTITY = "identity"
 LAYOUT = "layout"
 JOURNAL_FROM = "journal_from"
 """meta: the position before which the journal is still to be filled; absent when it is complete."""
+BLANKED = "blanked"
+"""meta: a digest of the names of all erased streams of which the tables show nothing."""
+
+
+def blanked_mark(erased: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(erased)).encode()).hexdigest()
 
 
 class JournalRow(NamedTuple):
@@ -78,8 +85,10 @@ class JournalValue(NamedTuple):
 class Tables:
     """All tables of one clinic. Not safe to use from two threads at once; open one for each."""
 
-    def __init__(self, database: Database, url: str, define: Define) -> None:
+    def __init__(self, database: Database, url: str, define: Define, reveal: Reveal = SHUT) -> None:
+        """`reveal`: opens what is sealed, wherever events are folded from or into these tables."""
         self.database = database
+        self.reveal = reveal
         self.url = url
         self.define = define
         self.definition: Definition = define()
@@ -262,6 +271,7 @@ class Tables:
 
     def close(self) -> None:
         self.database.close()
+        self.reveal.close()
 
 
 def journal_values(database: Database, rest: str, parameters: Sequence[Any]) -> list[JournalValue]:
@@ -317,14 +327,16 @@ def open_database(url: str, *, create: bool) -> Database:
     )
 
 
-def open_tables(url: str, *, create: bool = True, define: Define = clinic, check: bool = True) -> Tables:
+def open_tables(
+    url: str, *, create: bool = True, define: Define = clinic, check: bool = True, reveal: Reveal = SHUT
+) -> Tables:
     """Opens the tables at `url`, making them where `create` and there are none.
 
     Raises TablesUnavailable when the database does not answer or (without `create`) holds no tables, and
     TablesOutdated when they have another layout, unless `check` is off (to rebuild them).
     """
     database = open_database(url, create=create)
-    tables = Tables(database, url, define)
+    tables = Tables(database, url, define, reveal)
     try:
         _ready(tables, create, check)
     except BaseException:

@@ -148,6 +148,13 @@ class VerificationEntry(Entry):
     """The labels of the backups that were restored and compared."""
 
 
+@dataclass(frozen=True)
+class ErasureEntry(Entry):
+    """An entry of the ledger of erasures."""
+
+    n: int
+
+
 def entry_json(kind: str, key: str, stored: bytes, plain: bytes, size_bytes: int, **members: Any) -> Json:
     """The JSON of an entry; `parse_entry` makes the entry of it."""
     return {
@@ -264,6 +271,10 @@ def _verification(raw: Json, common: Json) -> VerificationEntry:
     )
 
 
+def _erasure(raw: Json, common: Json) -> ErasureEntry:
+    return ErasureEntry(**common, n=natural(raw["n"]))
+
+
 _KINDS = {
     "verification": _verification,
     "backup": _backup,
@@ -272,6 +283,7 @@ _KINDS = {
     "snapshot": _snapshot,
     "checkpoints": _checkpoints,
     "summary": _summary,
+    "erasure": _erasure,
 }
 
 

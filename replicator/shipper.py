@@ -104,8 +104,13 @@ class Shipper:
         clock: Clock = wall_millis,
         random: Callable[[int], bytes] = os.urandom,
         name: str = "replicator",
+        ready: Callable[[], None] = lambda: None,
     ) -> None:
-        """`seen`: the newest note that was seen elsewhere; an archive that was rolled back is not shipped to."""
+        """`seen`: the newest note that was seen elsewhere; an archive that was rolled back is not shipped to.
+
+        `ready`: called once it is known what a checkpoint will cover, before it is written: makes sure that all of it
+        can be read again (the keys of sealed events are backed up), and raises where it cannot.
+        """
         self._log = log
         self._archive = archive
         self._segment_bytes = segment_bytes
@@ -113,6 +118,7 @@ class Shipper:
         self._clock = clock
         self._random = random
         self._name = name
+        self._ready = ready
         self._head: Head | None = None
 
     @property
@@ -163,6 +169,7 @@ class Shipper:
             raise LogGap(
                 f"{CONTROL_PARTITION}: the heartbeat at offset {beat.offset} is not before the log's end"
             )
+        self._ready()  # a key is durable before its first event stands on the log, so those up to `end` are known now
         load = self._gather(head, end)
         load.entries[:0] = self._schemas(head, load.fingerprints)
         load.entries += entries

@@ -121,7 +121,7 @@ class Demo:
         with closing(home.log()) as log, closing(home.tables()) as tables:
             with tables.reading():
                 held = list(islice(tables.all_rows(OBSERVATIONS), VOIDED))
-            client = Client(log, LogHeads(log))
+            client = Client(log, LogHeads(log), encoder=home.encoder())
             at = [OBSERVATIONS.columns.keys().index(name) for name in ("stream", "record_id", "event_id")]
             for stream, record_id, event_id in ([row[i] for i in at] for row in held):
                 client.append(stream, partial(_void, record_id, event_id))

@@ -33,7 +33,15 @@ def evidence_of(about: Auditing, patient: str, at: str | None) -> bytes:
         index.refuse_unless_seen(outside.note)
     moment = moment_of(index, None if at is None else parse_moment(at, zone_of(about.home)))
     stream, offsets = _find(about.home, index, patient, moment.position)
-    return make_evidence(index, stream, offsets, moment, about.signer())
+    return make_evidence(index, stream, offsets, moment, about.signer(), _keys_of(about.home, stream))
+
+
+def _keys_of(home: Home | None, stream: str) -> dict[str, bytes]:
+    """Those that stand on this machine; without a home none does, and what is sealed stays so."""
+    if home is None:
+        return {}
+    with closing(home.patient_keys()) as keys:
+        return {key.id: key.secret for key in keys.keys_of(stream) if key.secret is not None}
 
 
 def zone_of(home: Home | None) -> ZoneInfo:

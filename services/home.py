@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
-
-import tomlkit
 
 from events.clock import Clock, wall_millis
 from events.durable import put_durably
-from events.envelope import derive_id
 from events.errors import (
     ArchiveDiverged,
     BadConfiguration,
@@ -27,13 +24,16 @@ from events.errors import (
     WrongUsage,
 )
 from events.log import EventLog, LogReader, LogRestorer
+from events.patient_keys import SECRET_BYTES, KeyStore
+from events.sealing import Encoder, Opener, Reveal, Sealer
 from events.sqlite_file import folder_lock
+from events.sqlite_keys import SqliteKeys
 from projections.store import Tables, open_tables
 from replicator.archive import Archive, ArchiveIndex, open_archive
 from replicator.backups import Kind
-from replicator.config import read_config
-from replicator.encryption import Identity, new_identity
-from replicator.keys import SEED_BYTES, load_signing_key, write_key_file
+from replicator.encryption import Identity
+from replicator.key_backup import KeyBackup
+from replicator.keys import load_signing_key, write_key_file
 from replicator.merging import DAY as DAY_MILLIS
 from replicator.note import Signer, Verifier, open_note, parse_head
 from replicator.shipper import Shipper
@@ -43,13 +43,12 @@ from services import owner as owners
 from services.backups.cadence import Objectives, interval_seconds
 from services.backups.policy import Hold, Keep, Policy
 from services.backups.schedule import Schedule, full_millis, parse_every
-from services.owner import Owner
 from services.places import (
     discard_tables,
+    key_backup_url,
     log_restorer,
     object_store,
     open_log,
-    refuse_unknown_places,
     tables_url,
 )
 from services.settings import (
@@ -57,7 +56,6 @@ from services.settings import (
     FIRST_ARCHIVE,
     ArchiveSettings,
     Settings,
-    checked_settings,
     load_settings,
 )
 from services.watching.alerts import Channel
@@ -66,6 +64,8 @@ SIGNING_KEY = "signing.key"
 SEEN = Path("seen")
 BEGUN = "recovery.json"
 RATES = "rates.json"
+PATIENT_KEYS = "patients.db"
+WRAPPING_KEY = "wrapping.key"
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,9 @@ class Home:
         return log_restorer(self.settings.log.url, self.path)
 
     def tables(self, *, check: bool = True) -> Tables:
-        return open_tables(tables_url(self.settings.tables.url, self.path), create=True, check=check)
+        return open_tables(
+            tables_url(self.settings.tables.url, self.path), create=True, check=check, reveal=self.reveal()
+        )
 
     def discard_tables(self) -> None:
         discard_tables(self.settings.tables.url, self.path)
@@ -171,7 +173,7 @@ class Home:
 
     def writer(self) -> Archive:
         """Raises ArchiveDiverged where the archive would seal what is shipped to others than our settings name."""
-        archive = Archive.open(self.store(), _signer(self.keys / SIGNING_KEY))
+        archive = Archive.open(self.store(), load_signer(self.keys / SIGNING_KEY))
         if set(archive.config.recipients) != set(self.archive_settings.recipients):
             raise ArchiveDiverged(
                 "archive.json names other recipients than rekam.toml does: nothing is shipped to them",
@@ -181,7 +183,18 @@ class Home:
 
     def shipper(self, log: EventLog) -> Shipper:
         size = self.settings.replicator.segment_bytes
-        return Shipper(log, self.writer(), segment_bytes=size, seen=self.seen() or b"", clock=self.clock)
+        return Shipper(
+            log,
+            self.writer(),
+            segment_bytes=size,
+            seen=self.seen() or b"",
+            clock=self.clock,
+            ready=partial(self._back_up_keys, self.key_backup()),
+        )
+
+    def _back_up_keys(self, backup: KeyBackup) -> None:
+        with closing(self.patient_keys()) as keys:
+            backup.bring_up_to_date(keys)
 
     def begun(self) -> bytes | None:
         try:
@@ -219,10 +232,40 @@ class Home:
 
     # -- keys ---------------------------------------------------------------------------------------------------
 
+    def patient_keys(self) -> KeyStore:
+        """A connection of its own to the store of the patients' keys; close it."""
+        file, wrapping = self.keys / PATIENT_KEYS, self.keys / WRAPPING_KEY
+        if not wrapping.exists() and not file.exists() and self.keys.is_dir():
+            with suppress(Refused):  # another process has just made it
+                write_key_file(wrapping, secrets.token_hex(SECRET_BYTES))
+        return SqliteKeys(file, wrapping, self.clock)
+
+    def key_backup(self) -> KeyBackup:
+        """Where the patients' keys are backed up."""
+        settings = self.settings
+        url = key_backup_url(settings)
+        place = settings.archive.model_copy(update={"url": url})
+        return KeyBackup(
+            lambda create: object_store(place, self.path, create=create),
+            settings.clinic.id,
+            settings.archive.recipients,
+            place=url,
+            keep_days=settings.keys.backup_days,
+            clock=self.clock,
+        )
+
+    def reveal(self) -> Reveal:
+        """What opens sealed events."""
+        return Opener(self.patient_keys())
+
+    def encoder(self) -> Encoder:
+        """How events are written."""
+        return Sealer(self.patient_keys(), sealing=self.settings.keys.sealing)
+
     def identity(self) -> Identity | None:
         """What opens the archive, where this machine holds it."""
         path = self.keys / owners.FILE_NAME
-        return _identity(path) if path.exists() else None
+        return load_identity(path) if path.exists() else None
 
     @property
     def seen_path(self) -> Path:
@@ -284,70 +327,7 @@ def _open_archive_at(path: Path, name: str) -> ArchiveIndex:
     return Home.open(path).with_archive(name).archive()
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What a new home is to be."""
-
-    name: str
-    zone: str
-    log: str
-    tables: str
-    archive: ArchiveSettings
-
-
-def make_home(path: Path, wanted: Wanted) -> Home:
-    """A new clinic: folder, keys, settings, log, tables, archive. Raises Refused where one is there.
-
-    The settings are written last, so that an init which was stopped half-way is simply run again.
-    """
-    _refuse_taken(path)
-    keys = path / "keys"
-    owner = _owner(keys, new_clinic_id=secrets.token_hex(16))
-    settings = _settings(owner, wanted)
-    refuse_unknown_places(settings)
-    _keep(keys, owner)  # before anything relies on it
-    home = Home(path, settings)
-    _make_archive(home, owner)
-    open_log(settings.log.url, path, create=True).close()
-    home.tables().close()
-    _write_settings(path, settings)
-    return home
-
-
-def adopt_home(path: Path, wanted: Wanted, identity: Path) -> Home:
-    """A home for an archive that is there already, on an empty machine. Log and tables come back with `recover`."""
-    _refuse_taken(path)
-    owner = owners.read_owner(identity)
-    wanted_settings = _settings(owner, wanted)
-    refuse_unknown_places(wanted_settings)
-    store = object_store(wanted_settings.archive, path)
-    verifier = Verifier.parse(owner.verification_key)
-    index = open_archive(store, _identity(identity), None, [verifier])
-    if index.config.clinic_id != owner.clinic_id:
-        raise Refused(
-            f"the archive is another clinic's than {identity}", "name the archive of this owner's file"
-        )
-    keys = path / "keys"
-    if (keys / owners.FILE_NAME).exists() and owners.read_owner(keys / owners.FILE_NAME) != owner:
-        raise Refused(f"{keys} holds other keys already", "choose another folder with --home")
-    _keep(keys, owner)
-    settings = _settings(owner, wanted, name=index.config.clinic_name)
-    _write_settings(path, settings)
-    return Home(path, settings)
-
-
-def _refuse_taken(path: Path) -> None:
-    if (path / FILE_NAME).exists():
-        raise Refused(f"{path} holds a clinic already", "choose another folder with --home")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(
-            f"{path} cannot be made: {error.strerror}", "choose another folder with --home"
-        ) from None
-
-
-def _identity(path: Path) -> Identity:
+def load_identity(path: Path) -> Identity:
     """Raises BadConfiguration naming the file."""
     try:
         return Identity(owners.read_owner(path).identity)
@@ -355,7 +335,7 @@ def _identity(path: Path) -> Identity:
         raise BadConfiguration(f"{path}: {error.message}", "restore the file from its copy") from None
 
 
-def _signer(path: Path) -> Signer:
+def load_signer(path: Path) -> Signer:
     """Raises BadConfiguration naming the file."""
     try:
         return load_signing_key(path)
@@ -363,104 +343,3 @@ def _signer(path: Path) -> Signer:
         if str(path) in error.message:
             raise
         raise BadConfiguration(f"{path}: {error.message}", "restore the file from its copy") from None
-
-
-def new_owner(clinic_id: str) -> Owner:
-    signer = Signer(f"rekam/{clinic_id}", secrets.token_bytes(SEED_BYTES))
-    text, recipient = new_identity()
-    secret = next(line for line in text.splitlines() if not line.startswith("#"))
-    return Owner(clinic_id, secret, recipient, signer.secret_text(), str(signer.verifier))
-
-
-def _owner(keys: Path, new_clinic_id: str) -> Owner:
-    """The owner of an init that was stopped half-way, or a new one."""
-    if (keys / owners.FILE_NAME).exists():
-        return owners.read_owner(keys / owners.FILE_NAME)
-    return new_owner(new_clinic_id)
-
-
-def _keep(keys: Path, owner: Owner) -> None:
-    for name, text in ((owners.FILE_NAME, owners.owner_text(owner)), (SIGNING_KEY, owner.signing_key)):
-        if not (keys / name).exists():
-            write_key_file(keys / name, text)
-
-
-def _settings(owner: Owner, wanted: Wanted, name: str | None = None) -> Settings:
-    return checked_settings(
-        {
-            "clinic": {"id": owner.clinic_id, "name": name or wanted.name, "zone": wanted.zone},
-            "log": {"url": wanted.log},
-            "tables": {"url": wanted.tables},
-            "archive": {
-                **wanted.archive.model_dump(exclude_none=True, exclude_unset=True),
-                "recipients": [owner.recipient],
-            },
-            "keys": {"verification_key": owner.verification_key},
-        }
-    )
-
-
-def _make_archive(home: Home, owner: Owner) -> None:
-    make_archive(home, Signer.parse(owner.signing_key))
-
-
-def make_archive(home: Home, signer: Signer) -> Archive:
-    """The archive that the settings name, in an empty place. Twice the same is once."""
-    clinic, place = home.settings.clinic, home.archive_settings
-    return Archive.create(
-        object_store(place, home.path, create=True),
-        signer,
-        clinic_id=clinic.id,
-        clinic_name=clinic.name,
-        archive_id=archive_id(home.settings, place),
-        recipients=place.recipients,
-    )
-
-
-def archive_id(settings: Settings, place: ArchiveSettings) -> str:
-    return derive_id("archive", settings.clinic.id, place.url).hex()
-
-
-def add_archive(home: Home, name: str, wanted: ArchiveSettings) -> Home:
-    """A further archive: made in an empty place, and written into rekam.toml. It begins with the log's beginning.
-
-    Twice is once. A copy of another archive is refused: shipped to by itself, it would be a second history with the
-    same name, which is what a forger's looks like.
-    """
-    if name in (FIRST_ARCHIVE, *home.settings.archives):
-        raise Refused(f"rekam.toml names an archive {name!r} already", "choose another name")
-    place = wanted.model_copy(update={"recipients": home.settings.archive.recipients})
-    values = home.settings.model_dump()
-    values["archives"][name] = place.model_dump()
-    added = replace(home, settings=checked_settings(values), archive_name=name)
-    signer = _signer(home.keys / SIGNING_KEY)
-    try:
-        found, _ = read_config(object_store(place, home.path, create=True))
-    except Refused:
-        make_archive(added, signer)
-    else:
-        if found.archive_id != archive_id(home.settings, place):
-            raise Refused(
-                f"an archive is at {place.url} already",
-                "name an empty place; a copy is kept up to date with 'rekam archive copy'",
-            )
-    document = tomlkit.parse((home.path / FILE_NAME).read_text(encoding="utf-8"))
-    archives = document.setdefault("archives", tomlkit.table(is_super_table=True))
-    archives.add(name, tomlkit.item(_kept(place.model_dump(exclude_none=True))))
-    put_durably(home.path / FILE_NAME, tomlkit.dumps(document).encode())
-    return added
-
-
-def _kept(values: dict[str, Any]) -> dict[str, Any]:
-    """What is written into rekam.toml: no credentials."""
-    return {key: value for key, value in values.items() if key not in ("access_key", "secret_key")}
-
-
-def _write_settings(path: Path, settings: Settings) -> None:
-    """rekam.toml with what differs from the defaults, each explained in docs/configuration.md."""
-    document = tomlkit.document()
-    document.add(tomlkit.comment("Rekam. Every setting is explained in docs/configuration.md."))
-    values = settings.model_dump(exclude_none=True)
-    for section in ("clinic", "log", "tables", "archive", "keys", "replicator"):
-        document.add(section, tomlkit.item(_kept(values[section])))
-    (path / FILE_NAME).write_text(tomlkit.dumps(document), encoding="utf-8")

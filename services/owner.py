@@ -73,13 +73,14 @@ def read_owner(path: Path) -> Owner:
     return owner
 
 
-def sheet(owner: Owner, clinic: str, archive: str, keys: Path) -> str:
+def sheet(owner: Owner, clinic: str, archive: str, backups: str, keys: Path) -> str:
     """What to keep where: printed at `rekam init`, to be put on paper. Holds no secret."""
     return f"""\
 Rekam: what the owner of this clinic keeps
 ==========================================
 Clinic              {clinic} ({owner.clinic_id})
 Archive             {archive}
+Backups of keys     {backups}
 Verification key    {owner.verification_key}
 
 1. {keys / FILE_NAME} opens the archive and signs for the clinic. Copy it to two places that are neither this machine
@@ -88,7 +89,9 @@ Verification key    {owner.verification_key}
 2. Print this sheet. An auditor checks the archive against the verification key printed here, never against one that
    is found in the archive.
 3. The archive belongs on another disk, better another building. Its folder or bucket is in rekam.toml.
-4. After a loss, on an empty machine, with the archive and {FILE_NAME} and nothing else:
-       rekam init --from ARCHIVE --identity {FILE_NAME}
+4. So do the backups of the patients' keys: what the archive holds of a patient is sealed, and without them it stays
+   so. They belong to a place without versions or locks, since erasing a patient means that their key is gone.
+5. After a loss, on an empty machine, with the archive, the backups of keys and {FILE_NAME} and nothing else:
+       rekam init --from ARCHIVE --identity {FILE_NAME}     (and --key-backup PLACE, if they are not beside it)
        rekam recover --to latest
 """

@@ -3,7 +3,27 @@
 from __future__ import annotations
 
 from events.errors import Refused
+from events.patient_keys import KeyStore, Mark
 from projections.store import Tables
+
+RESTRICTED = "restricted"
+HELD = "held"
+"""Marks: data that is not to be used; data that is not to be erased."""
+
+
+def refuse_restricted(keys: KeyStore, stream: str) -> None:
+    """Raises Refused where a patient's data is kept, and not to be used: whatever a rewind did to its history."""
+    if standing(keys, stream, RESTRICTED) is not None:
+        raise Refused(
+            "this patient's data is restricted: it is kept, and not to be used",
+            "'rekam restrict PATIENT --lift --reason TEXT' ends that",
+        )
+
+
+def standing(keys: KeyStore, stream: str, name: str) -> Mark | None:
+    """The mark of that name, unless it was lifted."""
+    mark = keys.marks(name).get(stream)
+    return None if mark is None or mark.body.get("lifted") else mark
 
 
 def one_patient(tables: Tables, text: str) -> str:

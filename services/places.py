@@ -15,6 +15,9 @@ from replicator.retrying import RetryingStore
 from replicator.stores import ObjectStore
 from services.settings import ArchiveSettings, Settings
 
+KEY_BACKUPS = "key-backups"
+"""The name of the place beside the archive."""
+
 if TYPE_CHECKING:
     from replicator.s3_store import S3Store
 
@@ -30,6 +33,11 @@ def refuse_unknown_places(settings: Settings) -> None:
         )
     if "://" in settings.archive.url and not settings.archive.url.startswith("s3://"):
         raise _unknown_archive(settings.archive.url)
+    backup = key_backup_url(settings)
+    if "://" in backup and not backup.startswith("s3://"):
+        raise BadConfiguration(
+            f"patients' keys cannot be backed up at {_scheme(backup)!r}", "use a folder or s3://bucket/prefix"
+        )
 
 
 def open_log(url: str, home: Path, *, create: bool = False) -> EventLog:
@@ -104,6 +112,18 @@ def versioned_store(settings: ArchiveSettings) -> VersionedStore:
     if store is None or not store.versioned:
         raise Refused(f"{settings.url} keeps no versions", "only a versioned S3 bucket can be repaired so")
     return store
+
+
+def key_backup_url(settings: Settings) -> str:
+    """Where patients' keys are backed up: beside the archive, unless another place is named."""
+    if settings.keys.backup is not None:
+        return settings.keys.backup
+    url = settings.archive.url.rstrip("/")
+    if url.startswith("s3://"):
+        bucket, _, prefix = url.removeprefix("s3://").partition("/")
+        beside = [*prefix.split("/")[:-1], KEY_BACKUPS]
+        return f"s3://{'/'.join([bucket, *beside])}"
+    return str(Path(url).parent / KEY_BACKUPS)
 
 
 def _file(url: str, home: Path) -> Path:

@@ -20,6 +20,7 @@ from replicator.pruning import extend_locks, needed
 from replicator.shipper import Shipped
 from replicator.snapshot import TableImage, write_snapshot
 from replicator.upkeep import upkeep, upkeep_due
+from services.ledger import missing_from_ledger
 from services.projecting import catch_up_whole
 from services.system import System
 
@@ -104,9 +105,10 @@ def replicate_once(system: System, *, snapshot: bool) -> Outcome:
 
 
 def keep_up(system: System, log: EventLog) -> list[Entry]:
-    """What merging and joining made, where it is due: the next checkpoint must name it."""
+    """Erasures that the ledger lacks, and what merging and joining made: the next checkpoint must name it."""
     writer, index = system.writer(), system.archive()
-    return upkeep(log, writer, index) if upkeep_due(index) else []
+    entries = missing_from_ledger(system, writer, index)
+    return [*entries, *(upkeep(log, writer, index) if upkeep_due(index) else [])]
 
 
 def _try_to_lengthen_locks(system: System, tell: Tell) -> None:

@@ -94,6 +94,17 @@ class KeySettings(Section):
     folder: str = "keys"
     verification_key: str = ""
     """The public key that checkpoints must be signed with: the trust anchor, also on the printed sheet."""
+    sealing: bool = False
+    """Whether patients' events are sealed under keys of their own. What is sealed stays readable either way."""
+    backup: str | None = None
+    """Where patients' keys are backed up, a folder or s3://bucket/prefix; else `key-backups` beside the archive."""
+    backup_days: Annotated[float, Field(ge=0)] = 30.0
+    """How long a backup of keys is kept that a newer one has replaced: so long it may hold what was erased."""
+
+
+class ErasureSettings(Section):
+    retention_years: Annotated[float, Field(ge=0)] = 25.0
+    """A patient is not erased, unless ordered, before their last event is this old."""
 
 
 class ReplicatorSettings(Section):
@@ -199,6 +210,7 @@ class Settings(BaseSettings):
     archives: dict[ArchiveName, ArchiveSettings] = {}
     """Further archives: each with its own progress, lag and failures."""
     keys: KeySettings = KeySettings()
+    erasure: ErasureSettings = ErasureSettings()
     replicator: ReplicatorSettings = ReplicatorSettings()
     recovery: RecoverySettings = RecoverySettings()
     backup: BackupSettings = BackupSettings()

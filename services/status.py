@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from events.control import NOTHING_KNOWN, Known, rewinds_upto
 from events.errors import LogMissing, LogRecreated, LostData, Refused, Unavailable
 from events.log import EventLog
+from events.patient_keys import ERASED
 from events.position import Partition, Position
 from events.rules import Effect, Verdict
 from projections.continuity import known_rewinds, refuse_diverged
@@ -25,6 +26,7 @@ from projections.store import Tables
 from replicator.archive import ArchiveIndex
 from replicator.backups import size_of
 from replicator.continuity import check_continuity
+from replicator.erasures import read_erasures
 from services.backups.standing import Standing, backups_of
 from services.moments import show_millis, show_span
 from services.skew import ALERT_SECONDS, measure
@@ -147,6 +149,7 @@ def status_of(system: System, further: Mapping[str, System] = MappingProxyType({
     status = Status(system.clock())
     log = _log(system, status)
     archive = _archive(system, status)
+    _keys(system, status, archive)
     try:
         known = _tables(system, status, log)
         if log is not None:
@@ -228,6 +231,27 @@ def _archive(system: System, status: Status) -> ArchiveIndex | None:
     status.backups = backups_of(system, archive)
     status.findings += ((Colour(colour), text) for colour, text in status.backups.findings)
     return archive
+
+
+def _keys(system: System, status: Status, archive: ArchiveIndex | None) -> None:
+    """Whether what is sealed can be opened, and what was erased stands in the ledger."""
+    try:
+        with closing(system.patient_keys()) as keys:
+            missing = len(set(keys.missing().values()))
+            erased = {stream: {key.id for key in keys.keys_of(stream)} for stream in keys.marks(ERASED)}
+        ledger = (
+            {key for entry in read_erasures(archive) for key in entry.keys} if archive and erased else set()
+        )
+    except (Unavailable, LostData, Refused) as error:
+        status.findings.append((Colour.RED, f"patients' keys: {error}"))
+        return
+    if missing:
+        text = f"the keys of {missing:,} patients are missing, and their sealed events show nothing"
+        status.findings.append((Colour.RED, f"{text}: bring them back with 'rekam recover --to latest'"))
+    unfinished = sum(not ids & ledger for ids in erased.values()) if archive else 0
+    if unfinished:
+        text = f"{unfinished:,} erasures are not in the archive's ledger: run 'rekam erase' for them again"
+        status.findings.append((Colour.RED, text))
 
 
 def _tables(system: System, status: Status, log: EventLog | None) -> Known:

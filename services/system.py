@@ -10,8 +10,11 @@ from typing import Protocol
 
 from events.clock import Clock
 from events.log import EventLog, LogReader, LogRestorer
+from events.patient_keys import KeyStore
+from events.sealing import Encoder
 from projections.store import Tables
 from replicator.archive import Archive, ArchiveIndex
+from replicator.key_backup import KeyBackup
 from replicator.shipper import Shipper
 from services.backups.policy import Policy
 from services.backups.schedule import Schedule
@@ -87,6 +90,16 @@ class System(Protocol):
 
     def keep_measured(self, note: bytes) -> None:
         """Raises Unavailable."""
+        ...
+
+    def patient_keys(self) -> KeyStore:
+        """A connection of the caller's own to the store of the patients' keys; close it."""
+        ...
+
+    def key_backup(self) -> KeyBackup: ...
+
+    def encoder(self) -> Encoder:
+        """How events are written."""
         ...
 
     def log_opener(self) -> Callable[[], LogReader]:

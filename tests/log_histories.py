@@ -97,6 +97,9 @@ class History:
 
     # -- writing ---------------------------------------------------------------------------------------------
 
+    def encode(self, event: Event) -> bytes:
+        return encode_event(event)
+
     def event(
         self, stream: str, version: int, previous: bytes | None, epoch: bytes | None, payload: Payload
     ) -> Event:
@@ -177,7 +180,7 @@ class History:
         self.asleep[stream] = (seen, epoch)
         for _ in range(rnd.choice((1, 1, 2, 3))):
             event = self.event(stream, len(seen) + 1, seen[-1] if seen else None, epoch, self.payload())
-            value = encode_event(event)
+            value = self.encode(event)
             for _ in range(rnd.choice((1, 1, 1, 2))):
                 self.send(EVENTS, stream, value)
             self.sent.append((EVENTS, stream.encode(), value))
@@ -191,13 +194,13 @@ class History:
     def ahead(self) -> None:
         stream = self.random.choice(self.streams)
         self.send(
-            EVENTS, stream, encode_event(self.event(stream, 50, self.id(), self.epoch(), self.payload()))
+            EVENTS, stream, self.encode(self.event(stream, 50, self.id(), self.epoch(), self.payload()))
         )
 
     def foreign(self) -> None:
         rnd = self.random
         stream = rnd.choice(self.streams)
-        good = encode_event(self.event(stream, 1, None, self.epoch(), self.payload()))
+        good = self.encode(self.event(stream, 1, None, self.epoch(), self.payload()))
         key, value = rnd.choice(
             (
                 (stream, rnd.randbytes(30)),

@@ -10,11 +10,14 @@ from random import Random
 
 from events.log import EventLog, LogReader, LogRestorer, Record, TimeType
 from events.memory_log import MemoryPlace, MemoryRestorer
+from events.patient_keys import KeyStore, MemoryKeys
 from events.position import EVENTS
+from events.sealing import Encoder, Opener, Reveal, Sealer
 from projections.store import Tables, open_tables
 from replicator.archive import Archive, ArchiveIndex, open_archive
 from replicator.backups import Kind
 from replicator.encryption import Identity, new_identity
+from replicator.key_backup import KeyBackup
 from replicator.memory_store import MemoryStore
 from replicator.note import Signer
 from replicator.shipper import Shipper
@@ -98,6 +101,8 @@ class TestSystem:
         text, recipient = new_identity()
         self.identity = Identity(text)
         self.signer = Signer(f"rekam/{CLINIC}", bytes(range(32)))
+        self.kept_keys = MemoryKeys(self.clock)
+        self.key_store: ObjectStore = MemoryStore(self.clock)
         self.place = MemoryPlace(self.clock)
         self.place.open(self.counts, create=True)
         Archive.create(
@@ -116,7 +121,16 @@ class TestSystem:
         return MemoryRestorer(self.place)
 
     def tables(self, *, check: bool = True) -> Tables:
-        return open_tables(self.tables_at, create=True, check=check)
+        return open_tables(self.tables_at, create=True, check=check, reveal=self.reveal())
+
+    def patient_keys(self) -> KeyStore:
+        return self.kept_keys
+
+    def reveal(self) -> Reveal:
+        return Opener(self.kept_keys)
+
+    def encoder(self) -> Encoder:
+        return Sealer(self.kept_keys, sealing=True)
 
     def discard_tables(self) -> None:
         self.lose_tables()
@@ -159,7 +173,15 @@ class TestSystem:
         return Archive.open(self.store, self.signer)
 
     def shipper(self, log: EventLog) -> Shipper:
-        return Shipper(log, self.writer(), segment_bytes=2_000, clock=self.clock)
+        backup = self.key_backup()
+        ready = lambda: backup.bring_up_to_date(self.kept_keys)  # noqa: E731
+        return Shipper(log, self.writer(), segment_bytes=2_000, clock=self.clock, ready=ready)
+
+    def key_backup(self) -> KeyBackup:
+        recipients = self.identity.recipients
+        return KeyBackup(
+            lambda create: self.key_store, CLINIC, recipients, place="there", keep_days=1, clock=self.clock
+        )
 
     def log_opener(self) -> Callable[[], LogReader]:
         return self.log
@@ -175,6 +197,11 @@ class TestSystem:
         """Nothing of it is needed any more."""
 
     # -- what disasters do -------------------------------------------------------------------------------------
+
+    def lose_keys(self) -> None:
+        """As after a checkpoint: what was sealed since, under a key that nobody backed up, is lost with the store."""
+        self.key_backup().bring_up_to_date(self.kept_keys)
+        self.kept_keys = MemoryKeys(self.clock)
 
     def misplace(self, key: bytes, value: bytes, random: Random) -> None:
         """A producer that chooses partitions by itself."""

@@ -40,6 +40,8 @@ _PLAIN = (
     "address",
     "managing_organisation",
 )
+_BLANK: Mapping[str, Any] = {"name": "", "sex": "unknown", "deceased": False}
+"""What stands in the columns of an erased patient that must hold something."""
 _DOCUMENTS = frozenset(("given", "address"))
 _LISTS = (
     (tables.IDENTIFIERS, "identifiers", "identifier_count", ("system", "value", "use")),
@@ -155,10 +157,12 @@ def restriction_lifted(event: Event, rows: Rows) -> None:
 
 
 def erased(event: Event, rows: Rows) -> None:
-    """Marks the patient; what the tables may still show of them is the erasure's own work."""
-    patient = rows.get(tables.PATIENTS, ())
-    if patient is not None:
-        rows.put(tables.PATIENTS, _changed(patient, erased_by=event.event_id))
+    """Nothing is left of the patient but that they were erased, and by which event: whatever stood there before."""
+    rows.blank()
+    content = [_BLANK.get(name) for name in _PLAIN]
+    counts = [0 for _ in _LISTS]
+    set_by = (event.event_id, event.version, event.occurred_at)
+    rows.put(tables.PATIENTS, (event.stream, *set_by, *content, *counts, None, None, event.event_id))
 
 
 FOLDS: Mapping[str, Fold] = {

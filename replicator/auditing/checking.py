@@ -9,13 +9,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from events.avro_schema import fingerprint
+from events.catalogue import SEALED
 from events.codec import MAGIC, Control, as_rewind, decode_control, decode_events
 from events.envelope import Event, EventId
 from events.errors import BadInput, Corrupt
 from events.log import Record
 from events.position import CONTROL_PARTITION, EVENTS, Partition, Position
 from events.rules import EMPTY, Effect, Head, Rewind, Verdict, judge_version
+from events.sealing import unseal
 from replicator.auditing.evidence import FORMAT, KIND, fingerprint_of, statement_text
 from replicator.auditing.findings import Outcome
 from replicator.canonical import canonical, encoded, parse_canonical
@@ -27,7 +31,7 @@ from replicator.note import TreeHead, Verifier, open_note, parse_head, split_not
 from replicator.segment import read_record
 
 _MEMBERS = {
-    *("kind", "format", "stream", "at", "position", "segments", "schemas"),
+    *("kind", "format", "stream", "at", "position", "segments", "schemas", "keys"),
     *("note", "manifest", "manifest_path"),
 }
 
@@ -125,6 +129,7 @@ class _Checking:
         note = f"{where}: the checkpoint's note"
         self._head = parse_head(_signed_alone(raw["note"], verifier, note), note)
         self._manifest = self._read_manifest()
+        self._ciphers = {name: AESGCM(bytes.fromhex(secret)) for name, secret in raw["keys"].items()}
 
     def evidence(self, stated_by: str | None) -> Evidence:
         raw, stream = self._raw, self._raw["stream"]
@@ -141,7 +146,7 @@ class _Checking:
         schemas = {self._schema(one) for one in raw["schemas"]}
         rewinds = self._rewinds(segments, position)
         events = self._events(segments, stream, position, schemas)
-        judged = tuple(_judged(events, Effect(rewinds, position)))
+        judged = tuple(self._opened(one) for one in _judged(events, Effect(rewinds, position)))
         if any(one.event.stream != stream for one in judged if one.event):
             raise self._wrong("an event in it is of another stream")
         return Evidence(stream, at, position, self._manifest, self._head, judged, tuple(rewinds), stated_by)
@@ -220,6 +225,16 @@ class _Checking:
         if [(offset, rewind.epoch) for offset, rewind in found] != named:
             raise self._wrong("its rewinds are not those that control's entries name")
         return found
+
+    def _opened(self, one: Proven) -> Proven:
+        """With its payload, where its key is in the file: a key that is not the one that sealed it opens nothing."""
+        event = one.event
+        if event is None or event.payload[0] != SEALED or event.payload[1]["key_id"] not in self._ciphers:
+            return one
+        payload = unseal(event, self._ciphers[event.payload[1]["key_id"]])
+        if payload is None:
+            raise self._wrong(f"the key in it does not open {one.partition}@{one.record.offset}")
+        return one._replace(event=event._replace(payload=payload))
 
     def _rewind(self, record: Record) -> Rewind:
         control = decode_control(record.value)

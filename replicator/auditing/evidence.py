@@ -4,6 +4,7 @@ Each record is proven to stand in its segment's tree, and the segment in the arc
 checkpoint's note signs. All of control's segments stand in it with their proofs, because their entries name every
 rewind: so no rewind can be left out. What nothing proves (that no event behind the last one was left out; which moment
 the position stands for) is stated by whoever made the file, under the clinic's signature where there is a key.
+What is sealed stands in it sealed, as it was signed, beside the patient's keys that open it.
 The hashes of neighbours in a tree say nothing of what they are hashes of, so no other patient is disclosed.
 """
 
@@ -46,9 +47,14 @@ class Moment:
 
 
 def make_evidence(
-    index: ArchiveIndex, stream: str, offsets: Offsets, moment: Moment, signer: Signer | None = None
+    index: ArchiveIndex,
+    stream: str,
+    offsets: Offsets,
+    moment: Moment,
+    signer: Signer | None = None,
+    keys: Mapping[str, bytes] | None = None,
 ) -> bytes:
-    """The file. `offsets`: where the patient's events stand, all before the moment.
+    """The file. `offsets`: where the patient's events stand, all before the moment. `keys`: those that open them.
 
     Raises as `fetching.fetch`, ArchiveDiverged where the archive is not what it signs, BadInput without an event.
     """
@@ -76,6 +82,7 @@ def make_evidence(
         "position": moment.position.to_json(),
         "segments": [told[entry.key] for entry in entries],
         "schemas": [told[schema.key] for schema in schemas],
+        "keys": {name: secret.hex() for name, secret in (keys or {}).items()},
         **newest,
     }
     return finished(value, signer)

@@ -18,9 +18,11 @@ from events.envelope import EventId, derive_id
 from events.heads import LogHeads
 from events.log import EventLog
 from events.partitioning import all_partitions
+from events.patient_keys import MemoryKeys
 from events.payloads.clinic import SettingChanged
 from events.position import Position
 from events.rules import Effect
+from events.sealing import Opener
 from events.sqlite_log import SqliteLog, SqliteRestorer
 from projections.bulk import rebuild
 from projections.completing import complete_journal
@@ -31,6 +33,7 @@ from replicator.archive import ArchiveIndex
 from replicator.planning import newest_usable
 from replicator.snapshot import open_snapshot
 from services.projecting import catch_up_whole
+from services.recovery.keys import bring_into
 from services.system import System
 
 SENTINEL = "sentinel"
@@ -41,13 +44,18 @@ Check = Callable[[], None]
 
 
 @contextmanager
-def restored(index: ArchiveIndex, position: Position, check: Check) -> Iterator[tuple[Tables, Path]]:
-    """The tables as a recovery would make them of the archive alone, in a folder that is gone afterwards."""
+def restored(
+    system: System, index: ArchiveIndex, position: Position, check: Check
+) -> Iterator[tuple[Tables, Path]]:
+    """The tables as a recovery would make them of the archive and the backup of patients' keys alone, in a folder that
+    is gone afterwards."""
+    keys = MemoryKeys()
+    bring_into(keys, system, index, lambda text: None)
     with tempfile.TemporaryDirectory(prefix="rekam-verify-") as name:
         folder = Path(name)
         _restore_log(index, position, folder / "log.db", check)
         opener = partial(SqliteLog, folder / "log.db")
-        with closing(open_tables(f"sqlite:{folder / 'tables.db'}")) as tables:
+        with closing(open_tables(f"sqlite:{folder / 'tables.db'}", reveal=Opener(keys))) as tables:
             links = Effect(index.control, position).links
             point = newest_usable(index.holdings().snapshots, links)
             snapshot = open_snapshot(index, point.id) if point else None
@@ -80,10 +88,13 @@ def compare_with_live(
 
     Raises LostData where it cannot be restored, or the live log has lost what the archive holds.
     """
-    with restored(index, position, check) as (tables, folder):
+    with (
+        restored(system, index, position, check) as (tables, folder),
+        closing(Opener(system.patient_keys())) as reveal,
+    ):
         ours = digest(tables)["tables"]
         check()
-        live = digest_at(system.log_opener(), position, scratch=folder)["tables"]
+        live = digest_at(system.log_opener(), position, scratch=folder, reveal=reveal)["tables"]
     return ours, differences(ours, live)
 
 
@@ -99,7 +110,7 @@ def append_sentinel(system: System, log: EventLog, clinic_id: str) -> EventId:
         return client.append(stream, lambda head: draft).event.event_id
 
 
-def comes_back(index: ArchiveIndex, event_id: EventId, check: Check) -> bool:
+def comes_back(system: System, index: ArchiveIndex, event_id: EventId, check: Check) -> bool:
     """Whether an event is in effect in what the archive alone restores."""
-    with restored(index, index.end(), check) as (tables, _):
+    with restored(system, index, index.end(), check) as (tables, _):
         return tables.applied(event_id) is not None

@@ -117,7 +117,7 @@ def _round_trip(system: System, index: ArchiveIndex, found: Found, check: Check)
         event_id = append_sentinel(system, log, index.config.clinic_id)
         ship(system, log)
     fresh = system.archive()
-    if not comes_back(fresh, event_id, check):
+    if not comes_back(system, fresh, event_id, check):
         found.add_wrong("an event that was appended and shipped just now does not come back from the archive")
     found.counts["sentinels"] += 1
 

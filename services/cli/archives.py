@@ -15,7 +15,8 @@ from replicator.repairing import Repaired, VersionsAsOf, plan_repair, repair
 from replicator.stores import ObjectStore
 from services.cli.options import ArchiveOption, HomeOption, JsonOption, confirm, home_folder, open_home
 from services.cli.output import print_json, say, show, show_table
-from services.home import Home, add_archive
+from services.home import Home
+from services.making import add_archive
 from services.moments import parse_moment, show_millis
 from services.places import archive_place, object_store, versioned_store
 from services.settings import FIRST_ARCHIVE, ArchiveSettings

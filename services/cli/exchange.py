@@ -19,7 +19,7 @@ from services.fhir.exporting import export_fhir
 from services.fhir.importing import DEFAULT_SOURCE, Report, import_fhir
 from services.fhir.reading import Refusal
 from services.fhir.standing import TablesStanding
-from services.patients import one_patient
+from services.patients import one_patient, refuse_restricted
 from services.projecting import catch_up, catch_up_whole, finish_journal
 from services.simulation.traffic import simulate as traffic
 from services.simulation.writing import newest_epoch, write_simulation
@@ -58,6 +58,7 @@ def import_(
             clock=wall_micros,
             on_progress=lambda at: advance(at.bytes_read, at.bytes_total),
             on_refusal=_tell_refusal,
+            encoder=place.encoder(),
         )
     if as_json:
         print_json(report.to_json())
@@ -90,7 +91,10 @@ def export(
     """One patient's resources as NDJSON: what was imported exactly as it came, what was recorded here built anew."""
     place = open_home(home)
     with closing(place.tables()) as tables:
-        lines = (one.text + b"\n" for one in export_fhir(tables, one_patient(tables, patient)))
+        stream = one_patient(tables, patient)
+        with closing(place.patient_keys()) as keys:
+            refuse_restricted(keys, stream)
+        lines = (one.text + b"\n" for one in export_fhir(tables, stream))
         if output is None:
             sys.stdout.buffer.writelines(lines)
             return
@@ -120,6 +124,7 @@ def simulate(
             seed,
             known=known,
             progress=lambda done: advance(done, events),
+            encoder=place.encoder(),
         )
         catch_up(log, tables)
     if as_json:

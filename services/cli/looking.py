@@ -18,7 +18,7 @@ from services.cli.options import AtOption, HomeOption, JsonOption, open_home
 from services.cli.output import print_json, say, show, show_table
 from services.home import Home
 from services.moments import parse_moment, show_micros
-from services.patients import one_patient
+from services.patients import one_patient, refuse_restricted
 from services.projecting import catch_up_whole
 from services.records import event_json, history_of, record_of
 from services.times import Moment, resolve_for_reading
@@ -43,6 +43,8 @@ def show_(
     place = open_home(home)
     with _reading(place) as (log, tables):
         stream = one_patient(tables, patient)
+        with closing(place.patient_keys()) as keys:
+            refuse_restricted(keys, stream)
         record = record_of(tables, stream, _moment(place, log, tables, at))
     if as_json:
         print_json({"patient": stream, "at": at, "tables": _for_people(record, place, exact=True)})
@@ -77,7 +79,7 @@ def digest(home: HomeOption = None, at: AtOption = None, as_json: JsonOption = F
         if moment is None:
             found = digest_of(tables)
         else:
-            found = digest_at(place.log_opener(), moment.position)
+            found = digest_at(place.log_opener(), moment.position, reveal=tables.reveal)
     if as_json:
         print_json(found)
         return

@@ -30,6 +30,8 @@ PARTS = {
     "backing_up": ("backup",),
     "witnessing": ("witness",),
     "auditing": ("audit",),
+    "keys": ("keys",),
+    "erasing": ("erase", "restrict"),
     "looking": ("show", "history", "digest", "status"),
 }
 """module -> its commands, in the order of the help. Only what a command line names is imported: start-up time."""

@@ -11,9 +11,10 @@ from events.errors import WrongUsage
 from replicator.keys import write_key_file
 from services.cli.options import HomeOption, JsonOption, home_folder
 from services.cli.output import print_json, show
-from services.home import Home, Wanted, adopt_home, make_home
+from services.home import Home
+from services.making import Wanted, adopt_home, make_home
 from services.owner import FILE_NAME, SHEET_NAME, read_owner, sheet
-from services.places import archive_place
+from services.places import archive_place, key_backup_url
 from services.settings import ArchiveSettings
 
 
@@ -37,6 +38,16 @@ def init(
     identity: Annotated[
         Path | None, typer.Option(help="With --from: the owner's file (owner.txt) that init once wrote.")
     ] = None,
+    key_backup: Annotated[
+        str | None,
+        typer.Option(
+            help="Where patients' keys are backed up: a folder or s3://bucket/prefix; else beside the archive."
+        ),
+    ] = None,
+    escrow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="AGE-RECIPIENT", help="Who else opens the archive, as age1…; may be repeated."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a clinic's home: settings, keys, log, tables and archive; or adopt an archive that survived (--from)."""
@@ -45,10 +56,22 @@ def init(
         url=archive_place(from_archive or archive, folder, adopted=from_archive is not None)
     )
     place.endpoint = endpoint
-    wanted = Wanted(name=name, zone=zone, log=log, tables=tables, archive=place)
+    if key_backup is not None:
+        key_backup = archive_place(key_backup, folder, adopted=True)
+    wanted = Wanted(
+        name=name,
+        zone=zone,
+        log=log,
+        tables=tables,
+        archive=place,
+        key_backup=key_backup,
+        escrow=tuple(escrow or ()),
+    )
     if from_archive is not None:
         if identity is None:
             raise WrongUsage("--from needs --identity FILE", "the owner's file, see the printed sheet")
+        if escrow:
+            raise WrongUsage("--escrow goes with a new clinic", "the archive names its recipients already")
         made = adopt_home(folder, wanted, identity)
     elif identity is not None:
         raise WrongUsage("--identity goes with --from ARCHIVE", "to make a new clinic, leave it out")
@@ -59,7 +82,8 @@ def init(
 
 def _tell(made: Home, *, adopted: bool, as_json: bool) -> None:
     owner = read_owner(made.keys / FILE_NAME)
-    text = sheet(owner, made.settings.clinic.name, made.settings.archive.url, made.keys)
+    settings = made.settings
+    text = sheet(owner, settings.clinic.name, settings.archive.url, key_backup_url(settings), made.keys)
     if not (made.keys / SHEET_NAME).exists():
         write_key_file(made.keys / SHEET_NAME, text)
     if as_json:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from events.catalogue import SEALED
 from events.errors import Corrupt
 from replicator.auditing.checking import NOT_PROVEN, PROVEN, Evidence, Proven, check_evidence
 from replicator.auditing.findings import Outcome
@@ -86,7 +87,9 @@ def _row(one: Proven, zone: ZoneInfo) -> dict[str, Any]:
 
 
 def _payload(one: Proven) -> Any:
-    return readable(one.event.payload[1]) if one.event else None
+    """None where it cannot be read: of another release, or sealed and its key is not in the file."""
+    event = one.event
+    return readable(event.payload[1]) if event and event.payload[0] != SEALED else None
 
 
 def readable(value: Any) -> Any:

@@ -18,6 +18,7 @@ from events.codec import decode_event
 from events.envelope import Event
 from events.errors import Corrupt
 from events.rules import Verdict
+from events.sealing import Reveal
 from services.fhir.building import BUILDERS, KIND_TYPES, build
 from services.fhir.building.people import related
 from services.fhir.building.shape import About, Built, clean, code_in, telecoms
@@ -64,6 +65,9 @@ class JournalEntry(Protocol):
 class Journals(Protocol):
     """`projections.store.Tables` gives it."""
 
+    @property
+    def reveal(self) -> Reveal: ...
+
     def journal(self, stream: str) -> Sequence[JournalEntry]: ...
 
 
@@ -71,7 +75,7 @@ def export_fhir(tables: Journals, stream: str) -> Iterator[Exported]:
     """Every resource of a stream, the patient first, then in the order in which they came."""
     applied = [row for row in tables.journal(stream) if row.verdict == Verdict.APPLIED.value]
     applied.sort(key=lambda row: row.version)
-    return export_events(decode_event(row.value) for row in applied)
+    return export_events(tables.reveal(decode_event(row.value)) for row in applied)
 
 
 def export_events(events: Iterable[Event]) -> Iterator[Exported]:

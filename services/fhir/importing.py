@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from events.clock import Clock
-from events.codec import encode_event
 from events.envelope import Epoch, EventId
 from events.errors import BadInput, Conflict, SetAside
 from events.log import MAX_VALUE_BYTES, Entry, EventLog
 from events.position import EVENTS, Position
 from events.rules import EMPTY, Head
+from events.sealing import IN_THE_CLEAR, Encoder
 from services.fhir.items import Circumstances, Decision, Held, Item, Key, Waiting, decide, place, placed
 from services.fhir.reading import Found, Refusal, find_files, read_resources
 from services.fhir.waiting_room import WaitingRoom
@@ -110,10 +110,12 @@ def import_fhir(
     on_progress: Callable[[Progress], None] | None = None,
     on_refusal: Callable[[Refusal], None] | None = None,
     correlation_id: bytes | None = None,
+    encoder: Encoder = IN_THE_CLEAR,
 ) -> Report:
     """Imports every resource of the files; returns once all of it is durable on the log and in the tables.
 
-    `clock` gives microseconds; `correlation_id` (16 bytes) marks the run's events. Raises BadInput where there is
+    `clock` gives microseconds; `correlation_id` (16 bytes) marks the run's events; `encoder` makes their
+    values. Raises BadInput where there is
     nothing to read or the source's name is none, SetAside where a rewind came in between, Conflict where other
     writers never let it through, and whatever log and `standing` raise; all of them leave a state that the
     next run goes on from.
@@ -124,7 +126,7 @@ def import_fhir(
             "name the system, like 'hospital-a'",
         )
     files = find_files(paths)
-    run = _Run(source, clinic_stream, log, standing, clock, correlation_id, on_progress, on_refusal)
+    run = _Run(source, clinic_stream, log, standing, clock, correlation_id, on_progress, on_refusal, encoder)
     run.bytes_total = sum(path.stat().st_size for path in files)
     with closing(run.waiting), _few_collections():
         run.take_all(read_resources(files, run.moved))
@@ -155,7 +157,9 @@ class _Run:
         correlation_id: bytes | None,
         on_progress: Callable[[Progress], None] | None,
         on_refusal: Callable[[Refusal], None] | None,
+        encoder: Encoder,
     ) -> None:
+        self.encoder = encoder
         self.source, self.clinic_stream = source, clinic_stream
         self.log, self.standing, self.clock = log, standing, clock
         self.correlation_id, self.on_progress, self.on_refusal = correlation_id, on_progress, on_refusal
@@ -252,6 +256,7 @@ class _Run:
         return [d.item for d in decisions if d.event.event_id not in applied]
 
     def _decide(self, batch: Sequence[Item]) -> tuple[list[Decision], list[Entry]]:
+        self.encoder.prepare({item.stream for item in batch})
         heads = self.standing.heads({item.stream for item in batch})
         contents = self.standing.held({item.key for item in batch})
         # A file may hold several versions of a resource. Where they end with what the record holds, they were imported
@@ -262,6 +267,9 @@ class _Run:
         decisions: list[Decision] = []
         entries: list[Entry] = []
         for item in batch:
+            if self.encoder.refuses(item.stream):
+                self._refuse(Refusal(item.found.file, item.found.line, "its patient was erased"))
+                continue
             held = contents.get(item.key)
             known = item.key in settled
             decision = None if known else decide(item, heads.get(item.stream, EMPTY), held, now)
@@ -269,7 +277,7 @@ class _Run:
                 self.report.unchanged += 1
                 self._count(item, held is not None and held.mapped)
                 continue
-            value = encode_event(decision.event)
+            value = self.encoder.encode(decision.event)
             if len(value) > MAX_VALUE_BYTES:
                 reason = f"larger than {MAX_VALUE_BYTES} bytes even when compressed"
                 self._refuse(Refusal(item.found.file, item.found.line, reason))

@@ -32,6 +32,7 @@ from replicator.pruning import pin
 from replicator.snapshot import open_snapshot
 from services.backups.cadence import Work
 from services.projecting import catch_up, finish_journal
+from services.recovery.keys import bring_keys, open_again
 from services.recovery.looking import View, find_log, look
 from services.recovery.measuring import keep_rates, read_rates
 from services.recovery.taking_up import Attempt, Tell
@@ -91,6 +92,8 @@ def prepare(system: System, request: Request, tell: Tell, *, ship_first: bool) -
         # By the log's clock, which times are read on, it may be over: then a checkpoint says so.
         span = system.archive().restorable
         refuse_future(request.target, now if span is None else max(now, span.last))
+    if ship_first:
+        bring_keys(system, tell)
     log = find_log(system)
     try:
         if log is None:
@@ -198,6 +201,7 @@ def finish(system: System, log: EventLog, workers: int, clock: _Stopwatch) -> di
     """The journal, filled, and what verification counted."""
     fill_journal(system, log, workers)
     clock.step("journal")
+    open_again(system)
     with closing(system.tables()) as tables:
         verified = verify(log, tables)
     clock.step("verification")

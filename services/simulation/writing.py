@@ -22,6 +22,7 @@ from events.errors import Refused, SetAside
 from events.log import Entry, EventLog
 from events.position import ACCESS, EVENTS
 from events.rules import EMPTY, Effect, Head
+from events.sealing import IN_THE_CLEAR, Encoder
 from services.simulation import payloads_billing as make
 
 BATCH_EVENTS = 1_000
@@ -54,6 +55,7 @@ def write_simulation(
     batch_events: int = BATCH_EVENTS,
     known: Known = NOTHING_KNOWN,
     progress: Callable[[int], None] | None = None,
+    encoder: Encoder = IN_THE_CLEAR,
 ) -> Written:
     """Appends what of `events` (from `traffic.simulate`, with the same seed) the log does not hold yet.
 
@@ -71,7 +73,8 @@ def write_simulation(
         if visits:
             log.append(ACCESS, [_entry(event) for event in visits])
         if new:
-            log.append(EVENTS, [_entry(event) for event in new])
+            encoder.prepare({event.stream for event in new})
+            log.append(EVENTS, [Entry(event.stream.encode(), encoder.encode(event)) for event in new])
             written_in.add(new[-1].epoch)
         seen += len(batch)
         appended += len(new)

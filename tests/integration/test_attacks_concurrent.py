@@ -23,7 +23,8 @@ from projections.store import JournalRow, open_tables
 from projections.system_tables import JOURNAL
 from replicator.planning import Target
 from services.backups.keeping import back_up_forever
-from services.home import Home, Wanted, make_home
+from services.home import Home
+from services.making import Wanted, make_home
 from services.projecting import catch_up_whole
 from services.recovery.acting import Report, Request, act, prepare
 from services.replicating import replicate_forever, replicate_once

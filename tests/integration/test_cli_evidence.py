@@ -15,6 +15,7 @@ import pytest
 from events.position import Position
 from projections.store import Tables
 from projections.system_tables import STREAMS
+from replicator.auditing.evidence import finished
 from services.home import Home
 from tests.command_line import rekam
 from tests.integration.test_cli_audit import key_of
@@ -71,6 +72,30 @@ def test_it_tells_what_history_tells(clinic: Path) -> None:
         assert len(told["told"]["rewinds"]) == 1
         verdicts |= {row["verdict"] for row in rows}
     assert {"applied", "set-aside"} <= verdicts
+
+
+def test_what_is_sealed_opens_with_the_keys_in_the_file(clinic: Path, tmp_path: Path) -> None:
+    patient = patients(clinic)[0]
+    value = json.loads(evidence(clinic, patient).read_bytes())
+    (key_id,) = value["keys"]
+    others = {name: member for name, member in value.items() if name not in ("digest", "statement", "keys")}
+    for keys, code in (({key_id: "00" * 32}, 3), ({key_id: "00"}, 3), ({}, 0)):
+        file = tmp_path / f"with-{len(keys.get(key_id, ''))}"
+        file.write_bytes(finished({**others, "keys": keys}, None))
+        told = checked(file, key_of(clinic), code)
+    assert {event["payload"] for event in told["told"]["events"]} == {None}
+
+
+def test_of_the_erased_it_proves_what_was_sealed_and_shows_nothing(clinic: Path) -> None:
+    patient = patients(clinic)[0]
+    before = checked(evidence(clinic, patient), key_of(clinic))["told"]["events"]
+    rekam(clinic, "erase", patient, "--reason", "on request", "--order", "of a court", "--json")
+    rekam(clinic, "replicate", "--once")
+    file = evidence(clinic, patient)
+    told = checked(file, key_of(clinic))
+    assert json.loads(file.read_bytes())["keys"] == {}
+    shown = [(event["event_id"], event["payload"]) for event in told["told"]["events"][: len(before)]]
+    assert shown == [(event["event_id"], None) for event in before]
 
 
 def test_as_of_a_time(clinic: Path) -> None:

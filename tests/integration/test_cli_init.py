@@ -25,8 +25,9 @@ def lost(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
 
 @pytest.fixture
 def kept(lost: tuple[Path, dict], tmp_path: Path) -> Path:
-    """An empty machine with the archive, the owner's file, and nothing else."""
-    shutil.copytree(lost[0] / "archive", tmp_path / "usb" / "archive")
+    """An empty machine with the archive, the backups of keys, the owner's file, and nothing else."""
+    for name in ("archive", "key-backups"):
+        shutil.copytree(lost[0] / name, tmp_path / "usb" / name)
     shutil.copy(lost[0] / "keys" / "owner.txt", tmp_path / "usb")
     return tmp_path / "usb"
 

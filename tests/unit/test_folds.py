@@ -111,9 +111,25 @@ def test_what_refers_to_nothing_changes_nothing() -> None:
     story.tell(registration.ContactsChanged(contacts=[]))
     story.tell(registration.PatientUnmerged(survivor="patient-2"))
     story.tell(erasure.RestrictionLifted(scope="all"))
-    story.tell(erasure.PatientErased())
     story.tell(staff.StaffRoleRevoked(role="nurse"))
     assert not any(story.rows(table.name) for table in STATE_TABLES)
+
+
+def test_an_erased_patient_leaves_the_same_row_whatever_stood_there() -> None:
+    """Folded after the key is gone, what came before is nothing: the rows must not depend on it."""
+    bare, full = Story(), Story()
+    full.tell(care.ObservationRecorded(record_id="o", status="final"))
+    full.tell(registration.PatientRegistered(name="Siti", sex="female", nik="3273010101010001"))
+    full.tell(erasure.PatientRestricted(scope="all", reason="asked for"))
+    for story in (bare, full):
+        story.tell(erasure.PatientErased())
+    rows = {table.name: full.rows(table.name) for table in STATE_TABLES}
+    [(_, row)] = [(name, row) for name, found in rows.items() for row in found]
+    assert (row["name"], row["nik"], row["sex"]) == ("", None, "unknown")
+    assert row["erased_by"] is not None
+    [other] = bare.rows("patients")
+    same = set(row) - {"event_id", "version", "occurred_at", "erased_by"}
+    assert {c: row[c] for c in same} == {c: other[c] for c in same}
 
 
 def test_components_are_canonical_json() -> None:

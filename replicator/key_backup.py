@@ -1,0 +1,249 @@
+"""Backups of the patients' keys: encrypted to the owner's recipients, in a place of their own, for a bounded time.
+
+A key that is lost is a record that is lost, so a key is backed up before a checkpoint covers the first event under it.
+A key that is destroyed must be gone from here too, so backups are not write-once for ever: a full one is made every
+day, and what it replaces is removed `keep_days` later. Until then an old backup may hold what was erased.
+
+Objects are `<clinic id>/<number, 12 digits>-<full|more>-<total>-<digest>.json.age`: a full one holds all keys and
+marks, one called `more` what changed since the one before; `total` is how many keys and marks there were in all. It
+never falls, so a store of keys that was lost or emptied shows before it replaces a backup.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from events.clock import Clock, wall_millis
+from events.errors import BadConfiguration, BadInput, Corrupt, LostData, Refused, RekamError
+from events.patient_keys import SECRET_BYTES, Changes, KeptKey, KeyStore, Mark
+from replicator.canonical import canonical, parse_canonical
+from replicator.encryption import SUFFIX, Identity, Recipients
+from replicator.stores import AlreadyThere, NoSuchObject, ObjectStore, Stored
+
+FORMAT = 1
+FULL_MILLIS = 86_400_000
+MOST_BETWEEN = 500
+"""Objects of changes after which a full one is made."""
+_KEY = re.compile(r"[0-9a-f]{32}/([0-9]{12})-(full|more)-([0-9]+)-([0-9a-f]{64})\.json\.age\Z")
+
+
+class KeysMissing(LostData):
+    """The store of keys holds fewer than were backed up."""
+
+
+class Backup(NamedTuple):
+    """One object."""
+
+    number: int
+    full: bool
+    total: int
+    key: str
+    modified: int
+    """By the store's clock, milliseconds UTC."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a restore found."""
+
+    backups: int
+    keys: int
+    streams: Sequence[str]
+    """Those of which a key came back that was not here."""
+    damaged: Sequence[str]
+    """Objects that do not open."""
+
+
+class KeyBackup:
+    """The backups of one clinic's keys in one store."""
+
+    def __init__(
+        self,
+        open_store: Callable[[bool], ObjectStore],
+        clinic_id: str,
+        recipients: Sequence[str],
+        *,
+        place: str,
+        keep_days: float,
+        clock: Clock = wall_millis,
+    ) -> None:
+        """`open_store`: opens the place, made if it is to be and is not there. `place`: its name."""
+        self._open, self._clinic, self._place = open_store, clinic_id, place
+        self._recipients = Recipients(recipients)
+        self._keep_millis = round(keep_days * 86_400_000)
+        self._clock = clock
+        self._looked_at: int | None = None
+
+    def bring_up_to_date(self, keys: KeyStore) -> None:
+        """Everything that the store holds now is backed up on return.
+
+        Raises KeysMissing where a backup held more than the store does, StoreUnavailable, BadConfiguration.
+        """
+        after = keys.backed_up(self._place)
+        changes = keys.changes(after)
+        now = self._clock()
+        if changes.through == after and self._looked_at is not None and now - self._looked_at < FULL_MILLIS:
+            return
+        if not changes.total and not after and self._is_new():
+            self._looked_at = now
+            return
+        store = self._open(not after)
+        held = self._list(store)
+        self._refuse_fewer(held, changes.total)
+        if not after or self._full_is_due(held, now):
+            self._full(store, keys, held)
+        elif changes.through > after:
+            self._store(store, keys, held, changes, full=False)
+        self._looked_at = now
+        self._sweep(store)
+
+    @staticmethod
+    def _full_is_due(held: Sequence[Backup], now: int) -> bool:
+        at = max((index for index, backup in enumerate(held) if backup.full), default=None)
+        return at is None or len(held) - at > MOST_BETWEEN or now - held[at].modified >= FULL_MILLIS
+
+    def _is_new(self) -> bool:
+        """Whether nothing was ever backed up here: a clinic that seals nothing needs no such place."""
+        try:
+            return not self._list(self._open(False))
+        except RekamError:
+            return True
+
+    def replace(self, keys: KeyStore) -> int | None:
+        """A full backup at once, and until when older ones may stand (milliseconds UTC); None: none does."""
+        store = self._open(True)
+        held = self._list(store)
+        self._refuse_fewer(held, keys.changes(0).total)
+        self._full(store, keys, held)
+        left = self._sweep(store)
+        return left[-1].modified + self._keep_millis if len(left) > 1 else None
+
+    def _full(self, store: ObjectStore, keys: KeyStore, held: Sequence[Backup]) -> None:
+        self._store(store, keys, held, keys.changes(0), full=True)
+
+    def _store(
+        self, store: ObjectStore, keys: KeyStore, held: Sequence[Backup], changes: Changes, *, full: bool
+    ) -> None:
+        if not self._recipients.texts:
+            raise BadConfiguration(
+                "patients' keys cannot be backed up: archive.recipients is empty",
+                "name the owner's recipient in rekam.toml, or turn keys.sealing off",
+            )
+        number = held[-1].number + 1 if held else 1
+        stored = self._recipients.seal(canonical(_document(self._clinic, changes, full)))
+        kind, digest = "full" if full else "more", hashlib.sha256(stored).hexdigest()
+        try:
+            store.create(f"{self._clinic}/{number:012d}-{kind}-{changes.total}-{digest}.json{SUFFIX}", stored)
+        except AlreadyThere:
+            pass  # an earlier try of ours, whose answer was lost
+        keys.set_backed_up(self._place, changes.through)
+
+    def _refuse_fewer(self, held: Sequence[Backup], total: int) -> None:
+        most = max((backup.total for backup in held), default=0)
+        if total < most:
+            raise KeysMissing(
+                f"the store of patients' keys holds {total} keys and marks, and its backup {most}",
+                "'rekam recover --to latest' brings them back",
+            )
+
+    def _list(self, store: ObjectStore) -> list[Backup]:
+        found = (_backup(stored) for stored in store.list(f"{self._clinic}/"))
+        return sorted((backup for backup in found if backup is not None), key=lambda b: (b.number, b.key))
+
+    def _sweep(self, store: ObjectStore) -> list[Backup]:
+        """Removes what was replaced long enough ago, by the store's clock; what is left."""
+        held = self._list(store)
+        now = max((backup.modified for backup in held), default=0)
+        left = []
+        for backup in held:
+            replaced = next((b.modified for b in held if b.full and b.number > backup.number), None)
+            if replaced is None or now - replaced < self._keep_millis or not _removed(store, backup):
+                left.append(backup)
+        return left
+
+    # -- coming back ---------------------------------------------------------------------------------------------
+
+    def restore(self, keys: KeyStore, identity: Identity) -> Restored:
+        """Takes in the newest full backup that opens and all that came after it. Twice is once.
+
+        Raises Refused where the identity is another's, StoreUnavailable.
+        """
+        try:
+            store = self._open(False)
+            held = self._list(store)
+        except (Refused, BadInput):
+            return Restored(0, 0, (), ())  # there is no such place
+        documents: list[tuple[list[KeptKey], list[Mark]]] = []
+        damaged: list[str] = []
+        number = -1
+        for backup in reversed(held):
+            if number >= 0 and backup.number < number:
+                break
+            try:
+                documents.append(_read(store, backup.key, identity))
+            except (Corrupt, NoSuchObject):
+                damaged.append(backup.key)
+                continue
+            if backup.full and number < 0:
+                number = backup.number
+        back: set[str] = set()
+        for found, marks in reversed(documents):
+            back |= set(keys.merge(found, marks))
+        return Restored(len(documents), sum(len(found) for found, _ in documents), sorted(back), damaged)
+
+
+def _removed(store: ObjectStore, backup: Backup) -> bool:
+    try:
+        store.remove(backup.key)
+    except Refused:
+        return False  # the place is locked: it says itself until when
+    return True
+
+
+def _backup(stored: Stored) -> Backup | None:
+    found = _KEY.match(stored.key)
+    if found is None:
+        return None
+    return Backup(int(found[1]), found[2] == "full", int(found[3]), stored.key, stored.modified)
+
+
+def _document(clinic_id: str, changes: Changes, full: bool) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "clinic": clinic_id,
+        "full": full,
+        "keys": [
+            [key.id, key.stream, key.made_at, None if key.secret is None else key.secret.hex()]
+            for key in changes.keys
+        ],
+        "marks": [[mark.stream, mark.name, dict(mark.body)] for mark in changes.marks],
+    }
+
+
+def _read(store: ObjectStore, key: str, identity: Identity) -> tuple[list[KeptKey], list[Mark]]:
+    stored = store.get(key)
+    found = _KEY.match(key)
+    if found is None or hashlib.sha256(stored).hexdigest() != found[4]:
+        raise Corrupt(f"{key} does not hold the bytes that its name says")
+    raw = parse_canonical(identity.open(stored, key), key)
+    try:
+        if raw["format"] > FORMAT:
+            raise Refused(f"{key} has format {raw['format']}", "use a newer release")
+        keys = [KeptKey(str(i), str(s), int(at), _secret(secret)) for i, s, at, secret in raw["keys"]]
+        marks = [Mark(str(s), str(name), {**body, "at": int(body["at"])}) for s, name, body in raw["marks"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise Corrupt(f"{key} is not a backup of keys ({type(error).__name__})") from None
+    return keys, marks
+
+
+def _secret(text: str | None) -> bytes | None:
+    if text is None:
+        return None
+    secret = bytes.fromhex(text)
+    if len(secret) != SECRET_BYTES:
+        raise ValueError("not a key")
+    return secret

@@ -1,0 +1,107 @@
+"""`rekam keys …`: the keys that everything depends on. Exit codes of their own: 0 ok, 3 invalid, 4 inconclusive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from events.errors import BadConfiguration, BadInput
+from replicator.encryption import Identity
+from replicator.note import Signer
+from services.cli.options import ArchiveOption, HomeOption, JsonOption, open_home
+from services.cli.output import print_json, progress, show
+from services.home import Home
+from services.key_loss import Rehearsal, rehearse
+from services.owner import FILE_NAME, read_owner
+
+
+def register(app: typer.Typer) -> None:
+    keys = typer.Typer(help="The keys that everything depends on.", no_args_is_help=True)
+    keys.callback()(lambda: None)
+    keys.command("check")(check)
+    app.add_typer(keys, name="keys")
+
+
+def check(
+    home: HomeOption = None,
+    identity: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="A copy of the owner's file, or an escrow's age identity; else the home's."
+        ),
+    ] = None,
+    archive: ArchiveOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Open every object of the archives, and the backup of patients' keys, with one identity alone: 0, 3 or 4.
+
+    Best with the copy from the safe: a copy that opens nothing is found before it is needed.
+    """
+    place = open_home(home, archive)
+    file = identity or place.keys / FILE_NAME
+    opens = _identity(file)
+    with progress("bytes") as advance:
+        found = rehearse(place.archives() if archive is None else [place], opens, advance)
+    signs = _signs(place, file, found)
+    if as_json:
+        print_json(_to_json(found, signs))
+    else:
+        _show(found, signs)
+    raise typer.Exit(found.outcome.exit_code)
+
+
+def _identity(file: Path) -> Identity:
+    try:
+        return Identity(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(
+            f"{file} cannot be read ({type(error).__name__})", "name the owner's file with --identity"
+        ) from None
+    except BadConfiguration as error:
+        raise BadConfiguration(f"{file}: {error.message}", error.hint) from None
+
+
+def _signs(place: Home, file: Path, found: Rehearsal) -> bool:
+    """Whether the file signs for the clinic too: an escrow's does not, and an owner's must."""
+    try:
+        owner = read_owner(file)
+    except BadInput:
+        return False
+    if str(Signer.parse(owner.signing_key).verifier) != str(place.verifier()):
+        found.wrong.append(f"{file.name} signs with another key than the one on the sheet")
+    return True
+
+
+def _to_json(found: Rehearsal, signs: bool) -> dict[str, object]:
+    wrong, unsure = found.findings
+    return {
+        "outcome": found.outcome.value,
+        "archives": {
+            name: {"objects": one.counts["objects"], "bytes": one.counts["bytes"]}
+            for name, one in found.archives.items()
+        },
+        "key_backups": found.key_backups,
+        "patient_keys": found.keys,
+        "sealed_under": len(found.sealed),
+        "signs": signs,
+        "wrong": wrong,
+        "open": unsure,
+    }
+
+
+def _show(found: Rehearsal, signs: bool) -> None:
+    for name, one in found.archives.items():
+        show(f"{name}: {one.counts['objects']:,} objects, {one.counts['bytes']:,} bytes were read.")
+    show(
+        f"{found.keys:,} keys of patients in {found.key_backups:,} backups; {len(found.sealed):,} seal events."
+    )
+    show("The file signs for the clinic." if signs else "The file opens only: it holds no signing key.")
+    wrong, unsure = found.findings
+    for text in wrong:
+        show(f"wrong: {text}")
+    for text in unsure:
+        show(f"open: {text}")
+    words = {"ok": "With this file alone everything can be opened", "invalid": "Not everything can be opened"}
+    show(f"{found.outcome.value.upper()}: {words.get(found.outcome.value, 'Not everything could be shown')}.")

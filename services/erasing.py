@@ -1,0 +1,201 @@
+"""Erasing and restricting a patient.
+
+An erasure goes step by step, and each step holds when the next does not come to be; the same command goes on:
+
+1. the keys are destroyed and the stream is marked: from here on no reader here shows anything of it;
+2. `PatientErased` is appended, which names the key, and the tables are blanked;
+3. the keys are backed up without those; what older backups may still hold goes in a known time;
+4. an entry of the ledger, and a checkpoint that names it: from here on every recovery erases again.
+
+What holds whatever a rewind does are the marks and the ledger; the events tell about it. A restriction is a mark and
+an event likewise; one that holds against erasure (a legal hold) is a mark of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from events.catalogue import SEALED
+from events.client import Client, Draft
+from events.codec import Unreadable, decode_events
+from events.envelope import Payload
+from events.errors import Refused
+from events.heads import LogHeads
+from events.log import EventLog
+from events.patient_keys import ERASED, KeyStore, Mark
+from events.sealing import ERASURE_FAMILY, PATIENT, PATIENT_ERASED
+from projections.heads import TablesBase
+from projections.store import JournalRow, Tables
+from replicator.backups import Kind
+from replicator.pruning import GRACE_DAYS
+from services.backups.retaining import DAY_MILLIS
+from services.ledger import missing_from_ledger
+from services.patients import HELD, RESTRICTED, one_patient, standing
+from services.projecting import catch_up, catch_up_whole
+from services.replicating import ship
+from services.system import System
+
+MICROS = 1000
+YEAR_MILLIS = round(365.25 * 86_400_000)
+
+
+@dataclass(frozen=True)
+class Request:
+    """Who asks for what, and why. No identity numbers belong in `reason` and `order`: both are kept for ever."""
+
+    patient: str
+    actor: Mapping[str, str]
+    reason: str
+    order: str | None = None
+    """What orders an erasure before its time, or under legal hold."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an erasure did."""
+
+    stream: str
+    keys: tuple[str, ...]
+    checkpoint: int
+    backups_until: int | None
+    """Until when older backups of keys may stand (milliseconds UTC); None: none does."""
+    snapshots: int
+    """Snapshots in the archive that were taken before: they may hold the data until they are deleted."""
+    snapshots_until: int
+    """When the last of them may go (milliseconds UTC), if backups are taken, expire and are pruned until then."""
+    in_the_clear: int
+    """Events that were written unsealed: they stay on the log and in the archive, and are not shown."""
+
+
+def erase(system: System, request: Request, *, retention_years: float) -> Report:
+    """Raises Refused before the patient's time has come, unless ordered; else whatever stopped a step: run it again."""
+    with (
+        closing(system.log()) as log,
+        closing(system.tables()) as tables,
+        closing(system.patient_keys()) as keys,
+    ):
+        catch_up_whole(system.log_opener(), log, tables)
+        stream = stream_to_erase(tables, request.patient)
+        journal = tables.journal(stream)
+        mark = keys.marks(ERASED).get(stream)
+        if mark is None:
+            refuse_early(keys, stream, journal, request, system.clock(), retention_years)
+            mark = _mark(system, stream, ERASED, request)
+        ids = tuple(keys.destroy(stream, mark))
+        words = {"key_id": ids[0], "legal_basis": request.order, "reason": request.reason}
+        _append(system, log, tables, stream, (PATIENT_ERASED, words), request, key=f"erase {stream}")
+        catch_up(log, tables)
+        until = system.key_backup().replace(keys)
+        archive = system.archive()
+        checkpoint = enter(system, log)
+        days = system.retention.keep[Kind.FULL].days + GRACE_DAYS
+    return Report(
+        stream,
+        ids,
+        checkpoint,
+        until,
+        len(archive.snapshots),
+        system.clock() + round(days * DAY_MILLIS),
+        _in_the_clear(journal),
+    )
+
+
+def enter(system: System, log: EventLog) -> int:
+    """The checkpoint that covers every erasure in the archive's ledger."""
+    entries = missing_from_ledger(system, system.writer(), system.archive())
+    return ship(system, log, entries=entries).checkpoint
+
+
+def stream_to_erase(tables: Tables, text: str) -> str:
+    """As `one_patient`; by the name of the stream also a patient who stands in set-aside history alone."""
+    stream = text if text.startswith(PATIENT) and tables.journal(text) else one_patient(tables, text)
+    if not stream.startswith(PATIENT):
+        raise Refused("only patients are erased", "name a patient")
+    return stream
+
+
+def refuse_early(
+    keys: KeyStore,
+    stream: str,
+    journal: list[JournalRow],
+    request: Request,
+    now: int,
+    retention_years: float,
+) -> None:
+    """Raises Refused where the law still keeps the record, unless the erasure is ordered. `now`: milliseconds."""
+    if request.order is not None:
+        return
+    if standing(keys, stream, HELD) is not None:
+        raise Refused(
+            "this patient's record is under legal hold", "lift it first, or name the order: --order TEXT"
+        )
+    happened = [row.occurred_at // MICROS for row in journal if not row.type.startswith("erasure.")]
+    kept_until = max(happened, default=now) + round(retention_years * YEAR_MILLIS)
+    if now < kept_until:
+        years = (kept_until - now) / YEAR_MILLIS
+        raise Refused(
+            f"this record must be kept for {years:.1f} more years: {retention_years:g} after its last event",
+            "restrict it meanwhile (rekam restrict), or name what orders its erasure: --order TEXT",
+        )
+
+
+def _mark(system: System, stream: str, name: str, request: Request, **more: Any) -> Mark:
+    body = {"at": system.clock(), "actor": dict(request.actor), "reason": request.reason, **more}
+    return Mark(stream, name, {**body, "order": request.order} if name == ERASED else body)
+
+
+def _append(
+    system: System,
+    log: EventLog,
+    tables: Tables,
+    stream: str,
+    payload: Payload,
+    request: Request,
+    *,
+    key: str | None = None,
+) -> None:
+    clock = system.clock
+    client = Client(
+        log,
+        LogHeads(log, TablesBase(tables)),
+        clock=lambda: clock() * MICROS,
+        encoder=system.encoder(),
+    )
+    draft = Draft(payload, clock() * MICROS, request.actor)
+    client.append(stream, lambda head: draft, key=key, reapply=True)
+
+
+def _in_the_clear(journal: list[JournalRow]) -> int:
+    found = decode_events([row.value for row in journal])
+    kinds = [event.payload[0] for event in found if not isinstance(event, Unreadable)]
+    return sum(kind != SEALED and not kind.startswith(ERASURE_FAMILY) for kind in kinds)
+
+
+def restrict(system: System, request: Request, *, hold: bool, lift: bool) -> str:
+    """Begins or ends a restriction (or a legal hold), which no rewind lifts; the patient's stream."""
+    name, scope = (HELD, "hold") if hold else (RESTRICTED, "all")
+    with (
+        closing(system.log()) as log,
+        closing(system.tables()) as tables,
+        closing(system.patient_keys()) as keys,
+    ):
+        catch_up_whole(system.log_opener(), log, tables)
+        stream = one_patient(tables, request.patient)
+        if stream in keys.marks(ERASED):
+            raise Refused("this patient was erased", "there is nothing left to restrict")
+        if (standing(keys, stream, name) is None) == (not lift):
+            mark = _mark(system, stream, name, request, lifted=lift)
+            words: dict[str, Any] = {"scope": scope, "reason": request.reason}
+            if lift:
+                payload: Payload = ("id.rekam.erasure.RestrictionLifted", {**words, "restriction": None})
+                _append(system, log, tables, stream, payload, request)
+                keys.put_mark(mark)
+            else:
+                keys.put_mark(mark)
+                payload = ("id.rekam.erasure.PatientRestricted", {**words, "legal_basis": None})
+                _append(system, log, tables, stream, payload, request)
+            catch_up(log, tables)
+    return stream

@@ -1,0 +1,60 @@
+"""Archives that earlier releases wrote are read, proven and recovered by this one."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import ROOT, digest, rekam
+
+GOLDEN = sorted((ROOT / "tests" / "golden").glob("format-*.tar.xz"))
+AT = "2026-11-24T15:50:41.857Z"
+
+
+@pytest.fixture(params=GOLDEN, ids=lambda path: path.name.split(".")[0])
+def golden(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    folder = tmp_path / "golden"
+    with tarfile.open(request.param) as held:
+        held.extractall(folder, filter="data")
+    return folder
+
+
+def key_of(golden: Path) -> str:
+    lines = (golden / "sheet.txt").read_text().splitlines()
+    return next(line.split()[-1] for line in lines if line.startswith("Verification key"))
+
+
+def adopt(golden: Path, home: Path) -> Path:
+    rekam(home, "init", "--from", golden / "archive", "--identity", golden / "owner.txt")
+    return home
+
+
+def test_there_is_one() -> None:
+    assert GOLDEN
+
+
+def test_every_object_and_record_is_proven(golden: Path, tmp_path: Path) -> None:
+    words = ["--archive", golden / "archive", "--key", key_of(golden), "--since", golden / "newest.note"]
+    words += ["--identity", golden / "owner.txt", "--depth", "records", "--json"]
+    found = rekam(tmp_path, "audit", "verify", *words).json()
+    assert found["outcome"] == "ok" and not found["findings"]
+
+
+def test_it_is_recovered_and_goes_on(golden: Path, tmp_path: Path) -> None:
+    home = adopt(golden, tmp_path / "home")
+    rekam(home, "recover", "--to", "latest", "--yes")
+    assert digest(home) == json.loads((golden / "digest.json").read_text())["tables"]
+    at = rekam(home, "digest", "--at", AT, "--json").json()["tables"]
+    assert at == json.loads((golden / "digest-at.json").read_text())["tables"]
+    assert rekam(home, "backup", "verify", "--depth", "sentinel", "--json").json()["outcome"] == "ok"
+    assert rekam(home, "keys", "check", "--json").json()["outcome"] == "ok"
+    assert rekam(home, "status", "--json").json()["status"] == "green"
+
+
+def test_it_is_recovered_to_the_moment_before_its_own_recovery(golden: Path, tmp_path: Path) -> None:
+    home = adopt(golden, tmp_path / "home")
+    rekam(home, "recover", "--to", AT, "--yes")
+    assert digest(home) == json.loads((golden / "digest-at.json").read_text())["tables"]
