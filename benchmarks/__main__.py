@@ -31,6 +31,7 @@ BENCHMARKS: dict[str, str] = {
     "snapshot": "from a snapshot at 95 % of the log plus the tail",
     "verify": "an auditor reads an archive again: stored bytes, and every record",
     "sealing": "what sealing patients' payloads costs: bytes, writing, replay",
+    "opening": "opening the archive of ten years, and planning a recovery into the middle of them",
     "backup": "what a full backup costs: appends meanwhile, and bytes against one zstd stream and pgBackRest",
     "memory": "a recovery's memory and time at two sizes",
 }
