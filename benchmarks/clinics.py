@@ -66,12 +66,12 @@ def _with_snapshot(bench: Bench) -> Home:
     return home
 
 
-def new_home(bench: Bench) -> Home:
-    """A clinic that has nothing yet, on the embedded default, not sealed."""
-    places = ("sqlite:log.db", "sqlite:tables.db", ArchiveSettings())
-    wanted = Wanted(
-        "Benchmark", "Asia/Jakarta", *places, sealing=False
-    )  # what sealing costs: benchmark `sealing`
+def new_home(bench: Bench, log: str = "sqlite:log.db") -> Home:
+    """A clinic that has nothing yet, its tables and archive on the embedded default.
+
+    Not sealed: what that costs is the benchmark `sealing`'s.
+    """
+    wanted = Wanted("Benchmark", "Asia/Jakarta", log, "sqlite:tables.db", ArchiveSettings(), sealing=False)
     return make_home(bench.scratch("clinic"), wanted)
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL, make_url
 from benchmarks.harness import Missing
 from deploy.native.processes import Lacking
 from deploy.native.servers import prepare
+from events.position import TOPICS
 from services.settings import ArchiveSettings
 
 KAFKA, POSTGRESQL, S3 = "REKAM_TEST_KAFKA", "REKAM_TEST_POSTGRESQL", "REKAM_TEST_S3"
@@ -54,6 +55,17 @@ def database() -> Iterator[str]:
             yield administrator.set(database=name).render_as_string(hide_password=False)
         finally:
             _administer(administrator, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+@contextmanager
+def new_topics() -> Iterator[str]:
+    """The URL of a log on Kafka that nobody made yet; its topics are deleted at the end. Raises Missing."""
+    with address("kafka", KAFKA) as server:
+        prefix = f"bench-{secrets.token_hex(4)}."
+        try:
+            yield f"kafka://{server}/{prefix}?partitions=1&replication=1"
+        finally:
+            delete_topics(server, [f"{prefix}{topic}" for topic in TOPICS])
 
 
 @contextmanager
