@@ -25,7 +25,7 @@ from events.log import Entry as LogEntry
 from events.memory_log import MemoryLog
 from events.position import ACCESS, EVENTS
 from replicator.archive import Archive
-from replicator.archive_index import open_archive
+from replicator.archive_index import ArchiveIndex, open_archive
 from replicator.directory_store import DirectoryStore
 from replicator.entries import Entry
 from replicator.keys import load_signing_key
@@ -46,6 +46,7 @@ EVENTS_A_YEAR = 100_000
 DAYS_A_YEAR = 365
 INTERVAL_MILLIS = 10_000
 FIRST = 17_000 * DAY
+PRUNED_DAYS = 50
 COPIERS = 16
 
 
@@ -127,9 +128,10 @@ def make_aged(bench: Bench) -> Aged:
     middle = days // 2
     for day in range(days):
         shipping.live(FIRST + day * DAY, INTERVAL_MILLIS if day == middle else DAY, DAY)
+        if day % PRUNED_DAYS == 0:
+            shipping.prune()
     shipping.live(FIRST + days * DAY, INTERVAL_MILLIS, HOUR)
-    index = open_archive(store)
-    prune(store, plan_pruning(store.list(""), needed(index), clock.now, grace_days=0).remove)
+    shipping.prune()
     return Aged(home.path, store, days, FIRST + middle * DAY + DAY // 2 + INTERVAL_MILLIS // 2)
 
 
@@ -142,6 +144,7 @@ class _Shipping:
         self._archive = archive
         self._shipper = Shipper(self._log, archive, clock=clock)
         self._looked = FIRST // HOUR
+        self._index: ArchiveIndex | None = None
 
     def live(self, begin: int, interval: int, lasting: int) -> None:
         for now in range(begin, begin + lasting, interval):
@@ -156,5 +159,12 @@ class _Shipping:
             return []
         self._looked = now // HOUR
         self._shipper.ship_once()  # by whose time the hour is over
-        index = open_archive(self._archive.store)
-        return upkeep(self._log, self._archive, index) if upkeep_due(index) else []
+        self._index = self._index or open_archive(self._archive.store)
+        self._index.refresh()
+        return upkeep(self._log, self._archive, self._index) if upkeep_due(self._index) else []
+
+    def prune(self) -> None:
+        """As `rekam archive prune` does, without its grace."""
+        store = self._archive.store
+        plan = plan_pruning(store.list(""), needed(open_archive(store)), self._clock.now, grace_days=0)
+        prune(store, plan.remove)
