@@ -16,7 +16,7 @@ from replicator.copying import key_digest
 from replicator.entries import CheckpointsEntry, Entry, SchemaEntry, SegmentEntry, SnapshotEntry, SummaryEntry
 from replicator.joined import joined_key
 from replicator.segment import segment_key
-from replicator.summary import summary_key
+from replicator.summary import names_summary
 
 AHEAD_BYTES = 64 * 1024 * 1024
 """Stored bytes that are asked for before they are looked at (one object is always asked for)."""
@@ -96,7 +96,7 @@ def _fits(entry: Entry) -> bool:
     if isinstance(entry, CheckpointsEntry):
         return entry.key == joined_key(entry.first.n, entry.last.n, stored)
     if isinstance(entry, SummaryEntry):
-        return entry.key == summary_key(entry.n, stored)
+        return names_summary(entry.key, entry.n, stored)
     return True
 
 
