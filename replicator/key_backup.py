@@ -6,14 +6,16 @@ day, and what it replaces is removed `keep_days` later. Until then an old backup
 
 Objects are `<clinic id>/<number, 12 digits>-<full|more>-<total>-<digest>.json.age`: a full one holds all keys and
 marks, one called `more` what changed since the one before; `total` is how many keys and marks there were in all. It
-never falls, so a store of keys that was lost or emptied shows before it replaces a backup.
+never falls, so a store of keys that was lost or emptied shows before it replaces a backup. The store also notes each
+number before an object bears it: where a higher one stands, the store was put back from an older copy, or another one
+writes here too, and however many keys it holds, it replaces nothing either.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -28,6 +30,7 @@ FORMAT = 1
 FULL_MILLIS = 86_400_000
 MOST_BETWEEN = 500
 """Objects of changes after which a full one is made."""
+_BACK = "'rekam recover --to latest' brings back what it lacks"
 _KEY = re.compile(r"[0-9a-f]{32}/([0-9]{12})-(full|more)-([0-9]+)-([0-9a-f]{64})\.json\.age\Z")
 
 
@@ -73,6 +76,7 @@ class KeyBackup:
     ) -> None:
         """`open_store`: opens the place, made if it is to be and is not there. `place`: its name."""
         self._open, self._clinic, self._place = open_store, clinic_id, place
+        self._numbers = f"{place} (numbers)"
         self._recipients = Recipients(recipients)
         self._keep_millis = round(keep_days * 86_400_000)
         self._clock = clock
@@ -93,7 +97,7 @@ class KeyBackup:
             return
         store = self._open(not after)
         held = self._list(store)
-        self._refuse_fewer(held, changes.total)
+        self._refuse_another(held, keys, changes.total)
         if not after or self._full_is_due(held, now):
             self._full(store, keys, held)
         elif changes.through > after:
@@ -117,7 +121,7 @@ class KeyBackup:
         """A full backup at once, and until when older ones may stand (milliseconds UTC); None: none does."""
         store = self._open(True)
         held = self._list(store)
-        self._refuse_fewer(held, keys.changes(0).total)
+        self._refuse_another(held, keys, keys.changes(0).total)
         self._full(store, keys, held)
         left = self._sweep(store)
         return left[-1].modified + self._keep_millis if len(left) > 1 else None
@@ -136,18 +140,26 @@ class KeyBackup:
         number = held[-1].number + 1 if held else 1
         stored = self._recipients.seal(canonical(_document(self._clinic, changes, full)))
         kind, digest = "full" if full else "more", hashlib.sha256(stored).hexdigest()
+        keys.set_backed_up(self._numbers, number)
         try:
             store.create(f"{self._clinic}/{number:012d}-{kind}-{changes.total}-{digest}.json{SUFFIX}", stored)
         except AlreadyThere:
             pass  # an earlier try of ours, whose answer was lost
         keys.set_backed_up(self._place, changes.through)
 
-    def _refuse_fewer(self, held: Sequence[Backup], total: int) -> None:
+    def _refuse_another(self, held: Sequence[Backup], keys: KeyStore, total: int) -> None:
+        """`held` was listed before: a number that we note meanwhile is no surprise."""
         most = max((backup.total for backup in held), default=0)
         if total < most:
             raise KeysMissing(
                 f"the store of patients' keys holds {total} keys and marks, and its backup {most}",
-                "'rekam recover --to latest' brings them back",
+                _BACK,
+            )
+        if held and held[-1].number > keys.backed_up(self._numbers):
+            raise KeysMissing(
+                "the store of patients' keys is an older copy of the one that wrote the newest of its backups, or"
+                " another one",
+                _BACK,
             )
 
     def _list(self, store: ObjectStore) -> list[Backup]:
@@ -167,8 +179,13 @@ class KeyBackup:
 
     # -- coming back ---------------------------------------------------------------------------------------------
 
-    def restore(self, keys: KeyStore, identity: Identity) -> Restored:
+    def restore(
+        self, keys: KeyStore, identity: Identity, destroyed: Collection[str] = frozenset()
+    ) -> Restored:
         """Takes in the newest full backup that opens and all that came after it. Twice is once.
+
+        `destroyed`: ids of keys that came to their end after the backup, perhaps; they and all others of their
+        streams come back destroyed: not for a moment do they stand.
 
         Raises Refused where the identity is another's, StoreUnavailable.
         """
@@ -190,10 +207,17 @@ class KeyBackup:
                 continue
             if backup.full and number < 0:
                 number = backup.number
+        erased = {key.stream for found, _ in documents for key in found if key.id in destroyed}
         back: set[str] = set()
         for found, marks in reversed(documents):
-            back |= set(keys.merge(found, marks))
+            back |= set(keys.merge([_without(key, erased) for key in found], marks))
+        if documents:
+            keys.set_backed_up(self._numbers, held[-1].number)
         return Restored(len(documents), sum(len(found) for found, _ in documents), sorted(back), damaged)
+
+
+def _without(key: KeptKey, erased: Collection[str]) -> KeptKey:
+    return key._replace(secret=None) if key.stream in erased else key
 
 
 def _removed(store: ObjectStore, backup: Backup) -> bool:

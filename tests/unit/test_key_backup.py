@@ -178,3 +178,60 @@ def test_a_locked_place_keeps_its_backups_and_stops_nobody(world: World) -> None
     backup.bring_up_to_date(world.keys)
     assert backup.replace(world.keys) is not None
     assert world.objects() == ["full", "full"]
+
+
+def test_a_store_put_back_from_an_old_copy_replaces_no_backup_however_many_keys_it_has_since(
+    world: World,
+) -> None:
+    """It holds as many as the backup does, and not the same: counting alone would let it through, and the full
+    backup after that would be without the keys that the copy lacked, and with those that were destroyed."""
+    key = world.keys.make(["patient-a"])["patient-a"]
+    world.backup().bring_up_to_date(world.keys)
+    copy = copied(world.keys)
+    world.keys.make(["patient-b"])
+    world.keys.destroy("patient-a", Mark("patient-a", ERASED, {"at": world.now}))
+    world.backup().replace(world.keys)
+    before = world.objects()
+    copy.make(["patient-c", "patient-d", "patient-e"])
+    for _ in range(2):
+        with pytest.raises(KeysMissing):
+            world.backup().bring_up_to_date(copy)
+        with pytest.raises(KeysMissing):
+            world.backup().replace(copy)
+        world.now += FULL_MILLIS
+    assert world.objects() == before
+    world.backup().restore(copy, Identity(TEXT))
+    world.backup().bring_up_to_date(copy)
+    back = world.restored()
+    assert back.find(key.id) is None
+    assert {key.stream for key in back.changes(0).keys} == {f"patient-{name}" for name in "abcde"}
+
+
+def copied(keys: KeyStore) -> KeyStore:
+    assert isinstance(keys, MemoryKeys)
+    copy = MemoryKeys(keys._clock)
+    copy._keys, copy._marks, copy._places = dict(keys._keys), dict(keys._marks), dict(keys._places)
+    copy._number = keys._number
+    return copy
+
+
+def test_who_died_after_storing_a_backup_goes_on(world: World) -> None:
+    """What was stored is known to be the store's own, though nobody heard that it was."""
+
+    class Died(Exception):
+        pass
+
+    class Dying(MemoryStore):
+        def create(self, key: str, data: bytes) -> None:
+            super().create(key, data)
+            raise Died
+
+    world.keys.make(["patient-a"])
+    whole, world.store = world.store, Dying(lambda: world.now)
+    with pytest.raises(Died):
+        world.backup().bring_up_to_date(world.keys)
+    for stored in world.store.list(""):
+        whole.create(stored.key, world.store.get(stored.key))
+    world.store = whole
+    world.backup().bring_up_to_date(world.keys)
+    assert world.restored().make(["patient-a"]) == world.keys.make(["patient-a"])
