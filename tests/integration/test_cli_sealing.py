@@ -267,6 +267,8 @@ def test_a_restriction_holds_through_recoveries_until_it_is_lifted(clinic: Clini
     clinic.recover(time)
     assert "restricted" in clinic.refused("show", patient)
     assert "restricted" in clinic.refused("export", "fhir", patient)
+    assert "restricted" in clinic.refused("audit", "evidence", patient, "-o", tmp_path / "evidence.json")
+    assert not (tmp_path / "evidence.json").exists()
     new = clinic.to_empty_machine(tmp_path / "new")
     new.recover(time)
     assert "restricted" in new.refused("show", patient)
@@ -285,7 +287,21 @@ def test_with_sealing_off_the_tables_still_show_nothing_of_the_erased(tmp_path: 
     clinic.ship()
     report = clinic.do("erase", patient, "--reason", "asked for", "--order", "court")
     assert report["in_the_clear"] > 0
+    assert "erased" in clinic.refused("audit", "evidence", patient, "-o", tmp_path / "evidence.json")
     new = clinic.to_empty_machine(tmp_path / "new")
     new.recover(time)
     assert new.shows_nothing(patient)
     assert rekam(new.home, "export", "fhir", patient).out == ""
+
+
+def test_an_erasure_says_at_once_how_it_is_gone_on_with(clinic: Clinic) -> None:
+    """Once the keys are gone, no number of the patient's leads to them any more."""
+    patient = clinic.patients()[0]
+    number = clinic.rows(patient)["identifiers"][0]["value"]
+    shutil.rmtree(clinic.home / "key-backups")
+    (clinic.home / "key-backups").write_text("not a folder")
+    ran = rekam(clinic.home, "erase", number, "--reason", "asked for", "--order", "court", code=None)
+    assert ran.code and patient in ran.err
+    (clinic.home / "key-backups").unlink()
+    assert "no such patient" in clinic.refused("erase", number, "--reason", "x", "--order", "y")
+    assert clinic.do("erase", patient, "--reason", "asked for", "--order", "court")["keys"]
