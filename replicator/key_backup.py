@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from events.clock import Clock, wall_millis
-from events.errors import BadConfiguration, BadInput, Corrupt, LostData, Refused, RekamError
+from events.errors import BadConfiguration, Corrupt, LostData, Refused, RekamError
 from events.patient_keys import SECRET_BYTES, Changes, KeptKey, KeyStore, Mark
 from replicator.canonical import canonical, parse_canonical
 from replicator.encryption import SUFFIX, Identity, Recipients
@@ -59,6 +59,8 @@ class Restored:
     """Those of which a key came back that was not here."""
     damaged: Sequence[str]
     """Objects that do not open."""
+    refused: str = ""
+    """Why the place was not read at all."""
 
 
 class KeyBackup:
@@ -192,8 +194,8 @@ class KeyBackup:
         try:
             store = self._open(False)
             held = self._list(store)
-        except (Refused, BadInput):
-            return Restored(0, 0, (), ())  # there is no such place
+        except Refused as error:  # there is no such place, or it is not for us
+            return Restored(0, 0, (), (), error.message)
         documents: list[tuple[list[KeptKey], list[Mark]]] = []
         damaged: list[str] = []
         number = -1

@@ -34,7 +34,7 @@ from replicator.pruning import GRACE_DAYS
 from services.backups.policy import Policy
 from services.backups.retaining import DAY_MILLIS
 from services.ledger import missing_from_ledger
-from services.patients import HELD, RESTRICTED, one_patient, standing
+from services.patients import HELD, HOLD_SCOPE, RESTRICTED, one_patient, standing
 from services.projecting import catch_up, catch_up_whole
 from services.replicating import ship
 from services.system import System
@@ -243,7 +243,7 @@ def _in_the_clear(journal: list[JournalRow]) -> int:
 
 def restrict(system: System, request: Request, *, hold: bool, lift: bool) -> str:
     """Begins or ends a restriction (or a legal hold), which no rewind lifts; the patient's stream."""
-    name, scope = (HELD, "hold") if hold else (RESTRICTED, "all")
+    name, scope = (HELD, HOLD_SCOPE) if hold else (RESTRICTED, "all")
     with (
         closing(system.log()) as log,
         closing(system.tables()) as tables,

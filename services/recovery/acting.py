@@ -32,7 +32,7 @@ from replicator.pruning import pin
 from replicator.snapshot import open_snapshot
 from services.backups.cadence import Work
 from services.projecting import catch_up, finish_journal
-from services.recovery.keys import bring_keys, erase_by_log, open_again
+from services.recovery.keys import bring_keys, erase_by_log, open_again, restrict_by_log
 from services.recovery.looking import View, find_log, look
 from services.recovery.measuring import keep_rates, read_rates
 from services.recovery.taking_up import Attempt, Tell
@@ -204,6 +204,7 @@ def finish(system: System, log: EventLog, workers: int, clock: _Stopwatch) -> di
     fill_journal(system, log, workers)
     clock.step("journal")
     open_again(system)
+    restrict_by_log(system)
     with closing(system.tables()) as tables:
         verified = verify(log, tables)
     clock.step("verification")

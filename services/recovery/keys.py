@@ -14,16 +14,22 @@ from contextlib import closing
 from events.catalogue import SEALED
 from events.codec import decode_events
 from events.envelope import Event
-from events.errors import Unavailable
+from events.errors import RekamError, Unavailable
 from events.log import LogReader
-from events.patient_keys import ERASED, KeptKey, KeyStore
+from events.patient_keys import ERASED, KeptKey, KeyStore, Mark
 from events.position import EVENTS
 from events.sealing import PATIENT_ERASED
 from projections.erasing import fold_again
+from projections.store import JournalRow
+from projections.system_tables import JOURNAL
 from replicator.archive import ArchiveIndex
 from replicator.erasures import Erasure, read_erasures
+from services.ledger import replay
+from services.patients import HELD, HOLD_SCOPE, RESTRICTED
 from services.system import System
 
+MICROS = 1000
+RESTRICTED_TYPE, LIFTED_TYPE = "erasure.PatientRestricted", "erasure.RestrictionLifted"
 Tell = Callable[[str], object]
 
 
@@ -37,7 +43,7 @@ def bring_into(keys: KeyStore, system: System, archive: ArchiveIndex, tell: Tell
     """The same into any store of keys."""
     ledger = read_erasures(archive)
     _restore(system, archive, keys, ledger, tell)
-    erased = replay_ledger(ledger, keys)
+    erased = replay(ledger, keys)
     if erased:
         tell(f"{erased} erased patients stay erased: their keys are destroyed again.")
 
@@ -54,15 +60,12 @@ def _restore(
     except Unavailable as error:
         tell(f"warning: the backup of patients' keys cannot be reached: {error}")
         return
+    if found.refused:
+        tell(f"warning: the backup of patients' keys is not read: {found.refused}")
     for key in found.damaged:
         tell(f"warning: the backup of keys {key} is damaged and was passed over")
     if found.streams:
         tell(f"The keys of {len(found.streams):,} patients came back from their backup.")
-
-
-def replay_ledger(ledger: Sequence[Erasure], keys: KeyStore) -> int:
-    """How many patients had to be erased again."""
-    return sum(len(keys.destroy_keys(erasure.keys, erasure.mark())) for erasure in ledger)
 
 
 def erase_by_log(keys: KeyStore, archive: ArchiveIndex, log: LogReader, tell: Tell) -> None:
@@ -101,6 +104,38 @@ def _streams_of(key_ids: Collection[str], log: LogReader) -> dict[str, str]:
                     if key_id in key_ids:
                         found.setdefault(key_id, event.stream)  # whoever copies a key's id comes later
     return found
+
+
+def heed_ledger(system: System, other: System, tell: Tell) -> None:
+    """What another archive's ledger tells, which the one that is recovered from may never have been told."""
+    try:
+        ledger = read_erasures(other.archive())
+    except RekamError as error:
+        tell(f"warning: another archive's ledger of erasures cannot be read: {error.message}")
+        return
+    with closing(system.patient_keys()) as keys:
+        replay(ledger, keys)
+
+
+def restrict_by_log(system: System) -> None:
+    """What the store of keys and its backup have forgotten of restrictions and holds, as the log tells it.
+
+    Whatever a rewind set aside counts too. A restriction that stands is never ended by this.
+    """
+    with closing(system.tables()) as tables, closing(system.patient_keys()) as keys:
+        last: dict[tuple[str, str], Event] = {}
+        rest = f"WHERE type IN ('{RESTRICTED_TYPE}', '{LIFTED_TYPE}') ORDER BY log_partition, log_offset"
+        for event in decode_events([JournalRow(*row).value for row in tables.database.select(JOURNAL, rest)]):
+            if isinstance(event, Event):
+                name = HELD if event.payload[1]["scope"] == HOLD_SCOPE else RESTRICTED
+                last[event.stream, name] = event
+        for (stream, name), event in last.items():
+            held, begins = keys.marks(name).get(stream), event.type == RESTRICTED_TYPE
+            at = event.recorded_at // MICROS
+            if held is None or (begins and held.body.get("lifted") and held.body["at"] < at):
+                reason = event.payload[1]["reason"] or ""
+                body = {"at": at, "actor": dict(event.actor), "reason": reason, "lifted": not begins}
+                keys.put_mark(Mark(stream, name, body))
 
 
 def open_again(system: System) -> None:

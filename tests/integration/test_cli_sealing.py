@@ -305,3 +305,42 @@ def test_an_erasure_says_at_once_how_it_is_gone_on_with(clinic: Clinic) -> None:
     (clinic.home / "key-backups").unlink()
     assert "no such patient" in clinic.refused("erase", number, "--reason", "x", "--order", "y")
     assert clinic.do("erase", patient, "--reason", "asked for", "--order", "court")["keys"]
+
+
+@pytest.mark.parametrize("then", ["status", "replicate"])
+def test_a_store_of_keys_put_back_from_before_an_erasure_is_noticed_and_learns_of_it(
+    clinic: Clinic, tmp_path: Path, then: str
+) -> None:
+    clinic.ship()
+    shutil.copytree(clinic.home / "keys", old := tmp_path / "old")
+    patient = clinic.patients()[0]
+    clinic.do("erase", patient, "--reason", "asked for", "--order", "court")
+    lose(clinic.home / "keys", "patients.db")
+    shutil.copy(old / "patients.db", clinic.home / "keys" / "patients.db")
+    if then == "status":
+        found = clinic.do("status", code=1)
+        assert any("are destroyed" in finding["text"] for finding in found["findings"])
+        clinic.recover()
+    else:
+        assert "older copy" in clinic.refused("replicate", "--once")
+    lose(clinic.home, "tables.db")
+    assert clinic.shows_nothing(patient)
+
+
+def test_the_ledger_of_an_archive_that_is_not_recovered_from_counts_too(
+    clinic: Clinic, tmp_path: Path
+) -> None:
+    second, aside, old = clinic.home / "second", tmp_path / "aside", tmp_path / "old"
+    rekam(clinic.home, "archive", "add", "second", second)
+    clinic.ship()
+    shutil.copytree(clinic.home / "key-backups", old)
+    second.rename(aside)
+    patient = clinic.patients()[0]
+    clinic.do("erase", patient, "--reason", "asked for", "--order", "court")
+    aside.rename(second)
+    lose(clinic.home / "keys", "patients.db")
+    lose(clinic.home, *LOST)
+    shutil.rmtree(clinic.home / "key-backups")
+    old.rename(clinic.home / "key-backups")
+    clinic.do("recover", "--to", "latest", "--yes", "--archive", "second")
+    assert clinic.shows_nothing(patient)

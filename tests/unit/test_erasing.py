@@ -24,7 +24,7 @@ from services.backups.policy import Hold, Keep, Policy
 from services.backups.retaining import DAY_MILLIS
 from services.erasing import Request as ErasureRequest
 from services.erasing import erase, restrict, snapshots_until
-from services.patients import RESTRICTED, standing
+from services.patients import HELD, RESTRICTED, standing
 from services.projecting import catch_up
 from services.recovery.acting import Report, Request, act, prepare
 from services.replicating import ship, take_snapshot
@@ -175,7 +175,7 @@ def test_a_recovery_that_dies_with_its_keys_just_come_back_shows_nothing_of_the_
     def die(*words: object) -> int:
         raise Died
 
-    monkeypatch.setattr("services.recovery.keys.replay_ledger", die)
+    monkeypatch.setattr("services.recovery.keys.replay", die)
     with pytest.raises(Died):
         recover(system)
     assert all(key.secret is None for key in system.kept_keys.keys_of(erased))
@@ -224,3 +224,24 @@ def test_snapshots_may_hold_an_erased_patient_until_nothing_keeps_them_any_more(
     assert until(10, 3, newest=4) == START + 28 * day + grace
     assert until(10, 3, 1, 400 * day) == START + 400 * day + grace
     assert until(90, 30, 1, 0, Hold(0, 1, "a lawsuit")) is None
+
+
+@pytest.mark.parametrize("hold", [False, True])
+def test_restrictions_and_holds_outlive_the_store_of_keys_and_its_backup(
+    system: TestSystem, hold: bool
+) -> None:
+    """Also where their events were set aside; one that was lifted stays so."""
+    kept, lifted, *_ = written(system).streams
+    ship(system, system.log())
+    before = system.clock.now
+    for stream, lift in ((kept, False), (lifted, False), (lifted, True)):
+        restrict(system, ErasureRequest(stream, ACTOR, "asked for"), hold=hold, lift=lift)
+    ship(system, system.log())
+    for target in (None, before):
+        system.lose_keys()
+        system.key_store = MemoryStore(system.clock)
+        recover(system, target)
+        name = HELD if hold else RESTRICTED
+        assert standing(system.kept_keys, kept, name) is not None
+        assert standing(system.kept_keys, lifted, name) is None
+        assert not system.kept_keys.marks(RESTRICTED if hold else HELD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -12,7 +13,7 @@ from events.patient_keys import ERASED, KeyStore, Mark, MemoryKeys
 from replicator.encryption import Identity, new_identity
 from replicator.key_backup import FULL_MILLIS, KeyBackup, KeysMissing
 from replicator.memory_store import MemoryStore
-from replicator.stores import ObjectStore
+from replicator.stores import ObjectStore, Stored
 
 CLINIC = "c" * 32
 TEXT, RECIPIENT = new_identity()
@@ -157,6 +158,17 @@ def test_another_owners_file_is_refused(world: World) -> None:
     world.backup().bring_up_to_date(world.keys)
     with pytest.raises(Refused, match="cannot be opened"):
         world.backup().restore(MemoryKeys(), Identity(new_identity()[0]))
+
+
+def test_a_place_that_refuses_is_told_of(world: World) -> None:
+    """Else it would pass for one where nothing was ever backed up."""
+
+    class Refusing(MemoryStore):
+        def list(self, prefix: str, after: str = "") -> Iterator[Stored]:
+            raise Refused("the store refuses (AccessDenied)")
+
+    world.store = Refusing()
+    assert "AccessDenied" in world.backup().restore(MemoryKeys(), Identity(TEXT)).refused
 
 
 def test_keys_never_lie_in_the_clear(world: World) -> None:
