@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from events.patient_keys import ERASED, Mark
+from events.patient_keys import ERASED, Mark, MemoryKeys
 from replicator.encryption import new_identity
 from services.home import Home
 from tests.command_line import digest, rekam
@@ -148,14 +148,12 @@ def test_what_is_no_recipient_is_refused_before_anything_is_made(tmp_path: Path)
 
 
 def test_a_key_that_stands_here_and_not_in_its_backup_is_found(clinic: Path) -> None:
-    with closing(Home.open(clinic).patient_keys()) as keys:
-        key = keys.changes(0).keys[0]
-        file = clinic / "keys" / "patients.db"
-        copy = file.read_bytes()
-        keys.destroy(key.stream, Mark(key.stream, ERASED, {"at": 1}))
-        Home.open(clinic).key_backup().replace(keys)
-    for left in file.parent.glob("patients.db*"):
-        left.unlink()
-    file.write_bytes(copy)
+    place, other = Home.open(clinic), MemoryKeys()
+    identity = place.identity()
+    assert identity is not None
+    place.key_backup().restore(other, identity)
+    stream = other.changes(0).keys[0].stream
+    other.destroy(stream, Mark(stream, ERASED, {"at": 1}))
+    place.key_backup().replace(other)
     found = checked(clinic, code=3)
     assert any("destroyed or others" in text for text in found["wrong"])

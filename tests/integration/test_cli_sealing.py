@@ -316,7 +316,8 @@ def test_a_store_of_keys_put_back_from_before_an_erasure_is_noticed_and_learns_o
     patient = clinic.patients()[0]
     clinic.do("erase", patient, "--reason", "asked for", "--order", "court")
     lose(clinic.home / "keys", "patients.db")
-    shutil.copy(old / "patients.db", clinic.home / "keys" / "patients.db")
+    for file in old.glob("patients.db*"):
+        shutil.copy(file, clinic.home / "keys")
     if then == "status":
         found = clinic.do("status", code=1)
         assert any("are destroyed" in finding["text"] for finding in found["findings"])
