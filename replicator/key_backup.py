@@ -4,6 +4,9 @@ A key that is lost is a record that is lost, so a key is backed up before a chec
 A key that is destroyed must be gone from here too, so backups are not write-once for ever: a full one is made every
 day, and what it replaces is removed `keep_days` later. Until then an old backup may hold what was erased.
 
+What is encrypted is signed by the clinic: the recipients are public, so whoever can write to the place could make one
+that says of every key that it is destroyed, and the next recovery would believe it.
+
 Objects are `<clinic id>/<number, 12 digits>-<full|more>-<total>-<digest>.json.age`: a full one holds all keys and
 marks, one called `more` what changed since the one before; `total` is how many keys and marks there were in all. It
 never falls, so a store of keys that was lost or emptied shows before it replaces a backup. The store also notes each
@@ -24,6 +27,7 @@ from events.errors import BadConfiguration, Corrupt, LostData, Refused, RekamErr
 from events.patient_keys import SECRET_BYTES, Changes, KeptKey, KeyStore, Mark
 from replicator.canonical import canonical, parse_canonical
 from replicator.encryption import SUFFIX, Identity, Recipients
+from replicator.note import Signer, Verifier, open_note, sign_note
 from replicator.stores import AlreadyThere, NoSuchObject, ObjectStore, Stored
 
 FORMAT = 1
@@ -74,12 +78,18 @@ class KeyBackup:
         *,
         place: str,
         keep_days: float,
+        signer: Callable[[], Signer],
+        verifier: Callable[[], Verifier],
         clock: Clock = wall_millis,
     ) -> None:
-        """`open_store`: opens the place, made if it is to be and is not there. `place`: its name."""
+        """`open_store`: opens the place, made if it is to be and is not there. `place`: its name.
+
+        `signer` and `verifier`: the clinic's, asked for when one is needed.
+        """
         self._open, self._clinic, self._place = open_store, clinic_id, place
         self._numbers = f"{place} (numbers)"
         self._recipients = Recipients(recipients)
+        self._signer, self._verifier = signer, verifier
         self._keep_millis = round(keep_days * 86_400_000)
         self._clock = clock
         self._looked_at: int | None = None
@@ -140,7 +150,8 @@ class KeyBackup:
                 "name the owner's recipient in rekam.toml, or turn keys.sealing off",
             )
         number = held[-1].number + 1 if held else 1
-        stored = self._recipients.seal(canonical(_document(self._clinic, changes, full)))
+        document = _document(self._clinic, number, changes, full)
+        stored = self._recipients.seal(canonical(_signed(document, self._signer())))
         kind, digest = "full" if full else "more", hashlib.sha256(stored).hexdigest()
         keys.set_backed_up(self._numbers, number)
         try:
@@ -203,7 +214,7 @@ class KeyBackup:
             if number >= 0 and backup.number < number:
                 break
             try:
-                documents.append(_read(store, backup.key, identity))
+                documents.append(_read(store, backup, identity, self._verifier()))
             except (Corrupt, NoSuchObject):
                 damaged.append(backup.key)
                 continue
@@ -237,10 +248,11 @@ def _backup(stored: Stored) -> Backup | None:
     return Backup(int(found[1]), found[2] == "full", int(found[3]), stored.key, stored.modified)
 
 
-def _document(clinic_id: str, changes: Changes, full: bool) -> dict[str, Any]:
+def _document(clinic_id: str, number: int, changes: Changes, full: bool) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "clinic": clinic_id,
+        "n": number,
         "full": full,
         "keys": [
             [key.id, key.stream, key.made_at, None if key.secret is None else key.secret.hex()]
@@ -250,7 +262,20 @@ def _document(clinic_id: str, changes: Changes, full: bool) -> dict[str, Any]:
     }
 
 
-def _read(store: ObjectStore, key: str, identity: Identity) -> tuple[list[KeptKey], list[Mark]]:
+def _signed(document: dict[str, Any], signer: Signer) -> dict[str, Any]:
+    return {**document, "statement": sign_note(_statement(document), [signer]).decode()}
+
+
+def _statement(document: dict[str, Any]) -> bytes:
+    """What is signed: two lines, so that it cannot pass for a checkpoint, which has three."""
+    return f"rekam keys\n{hashlib.sha256(canonical(document)).hexdigest()}\n".encode()
+
+
+def _read(
+    store: ObjectStore, backup: Backup, identity: Identity, verifier: Verifier
+) -> tuple[list[KeptKey], list[Mark]]:
+    """Raises Corrupt where it is not what the clinic signed under that number."""
+    key = backup.key
     stored = store.get(key)
     found = _KEY.match(key)
     if found is None or hashlib.sha256(stored).hexdigest() != found[4]:
@@ -259,9 +284,13 @@ def _read(store: ObjectStore, key: str, identity: Identity) -> tuple[list[KeptKe
     try:
         if raw["format"] > FORMAT:
             raise Refused(f"{key} has format {raw['format']}", "use a newer release")
+        document = {name: value for name, value in raw.items() if name != "statement"}
+        signed = open_note(raw["statement"].encode(), [verifier], key)
+        if signed != _statement(document) or (raw["n"], raw["full"]) != (backup.number, backup.full):
+            raise Corrupt(f"{key} is not what was signed")
         keys = [KeptKey(str(i), str(s), int(at), _secret(secret)) for i, s, at, secret in raw["keys"]]
         marks = [Mark(str(s), str(name), {**body, "at": int(body["at"])}) for s, name, body in raw["marks"]]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Corrupt(f"{key} is not a backup of keys ({type(error).__name__})") from None
     return keys, marks
 

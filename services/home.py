@@ -251,6 +251,8 @@ class Home:
             settings.archive.recipients,
             place=url,
             keep_days=settings.keys.backup_days,
+            signer=lambda: load_signer(self.keys / SIGNING_KEY),
+            verifier=self.verifier,
             clock=self.clock,
         )
 

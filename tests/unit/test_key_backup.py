@@ -13,10 +13,12 @@ from events.patient_keys import ERASED, KeyStore, Mark, MemoryKeys
 from replicator.encryption import Identity, new_identity
 from replicator.key_backup import FULL_MILLIS, KeyBackup, KeysMissing
 from replicator.memory_store import MemoryStore
+from replicator.note import Signer
 from replicator.stores import ObjectStore, Stored
 
 CLINIC = "c" * 32
 TEXT, RECIPIENT = new_identity()
+SIGNER = Signer(f"rekam/{CLINIC}", bytes(range(32)))
 DAY = 86_400_000
 
 
@@ -35,9 +37,18 @@ class World:
         self.asked += 1
         return self.store
 
-    def backup(self, keep_days: float = 3, recipients: tuple[str, ...] = (RECIPIENT,)) -> KeyBackup:
+    def backup(
+        self, keep_days: float = 3, recipients: tuple[str, ...] = (RECIPIENT,), signer: Signer = SIGNER
+    ) -> KeyBackup:
         return KeyBackup(
-            self.open, CLINIC, recipients, place="there", keep_days=keep_days, clock=lambda: self.now
+            self.open,
+            CLINIC,
+            recipients,
+            place="there",
+            keep_days=keep_days,
+            signer=lambda: signer,
+            verifier=lambda: SIGNER.verifier,
+            clock=lambda: self.now,
         )
 
     def objects(self) -> list[str]:
@@ -62,8 +73,8 @@ def test_a_clinic_that_seals_nothing_needs_no_place(world: World) -> None:
     def unreachable(create: bool) -> ObjectStore:
         raise StoreUnavailable("not there")
 
-    backup = KeyBackup(unreachable, CLINIC, (RECIPIENT,), place="there", keep_days=3)
-    backup.bring_up_to_date(failing.keys)
+    failing.open = unreachable  # type: ignore[method-assign]
+    failing.backup().bring_up_to_date(failing.keys)
 
 
 def test_keys_that_are_new_are_added_and_come_back(world: World) -> None:
@@ -247,3 +258,19 @@ def test_who_died_after_storing_a_backup_goes_on(world: World) -> None:
     world.store = whole
     world.backup().bring_up_to_date(world.keys)
     assert world.restored().make(["patient-a"]) == world.keys.make(["patient-a"])
+
+
+def test_a_backup_that_the_clinic_did_not_sign_destroys_nothing(world: World) -> None:
+    """Whoever can write to the place knows the recipients; nor does a signed one count under another number."""
+    key = world.keys.make(["patient-a"])["patient-a"]
+    world.backup().bring_up_to_date(world.keys)
+    forger = copied(world.keys)
+    forger.destroy("patient-a", Mark("patient-a", ERASED, {"at": 1}))
+    world.backup(signer=Signer(f"rekam/{CLINIC}", bytes(32))).replace(forger)
+    [first, forged] = [stored.key for stored in world.store.list("")]
+    again = first.replace("000000000001-", "000000000009-")
+    world.store.create(again, world.store.get(first))
+    found = world.backup().restore(world.keys, Identity(TEXT))
+    assert found.damaged == [again, forged]
+    assert world.keys.find(key.id) == key.secret
+    assert not world.keys.marks(ERASED)
