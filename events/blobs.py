@@ -106,8 +106,12 @@ def missing(digest: bytes) -> BlobMissing:
 
 def headers_of(payload: Payload) -> tuple[tuple[str, bytes], ...]:
     """The headers of the record of an event with this payload, which is not sealed yet."""
-    digest = payload[1].get("blob_sha256") if payload[0] == DOCUMENT_ATTACHED else None
-    return () if digest is None else ((HEADER, digest.hex().encode()),)
+    kind, fields = payload
+    origin = fields.get("origin")
+    digests = {file["blob_sha256"] for file in origin["files"]} if origin else set()
+    if kind == DOCUMENT_ATTACHED and fields["blob_sha256"] is not None:
+        digests.add(fields["blob_sha256"])
+    return tuple((HEADER, digest.hex().encode()) for digest in sorted(digests))
 
 
 def named_by(headers: Iterable[tuple[str, bytes | None]]) -> Iterator[bytes]:

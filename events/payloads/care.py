@@ -527,8 +527,7 @@ class DocumentAttached(EventPayload):
     """Why it was corrected."""
 
     origin: Origin | None = None
-    """Where it was imported from; null if it was recorded here. In its original, a file that is a blob is
-    named as 'blob:' and its content_sha256 in hex, where its base64 stood."""
+    """Where it was imported from; null if it was recorded here."""
 
 
 class EnteredInError(EventPayload):

@@ -10,15 +10,22 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
-from services.fhir.elements import each, member
+from events.attachments import Kept
+from services.fhir.elements import Fields, each, member
 
 INLINE_BYTES = 16 * 1024
 """Files up to here stay in the original of their event."""
 MARK = "blob:"
 """Stands before the digest of a file that was taken out; no base64 has a colon."""
+_DATA = b'"data"'
+
+Keep: TypeAlias = Callable[[bytes], Kept]
+"""Keeps a file, durably."""
+Read: TypeAlias = Callable[[Kept], bytes]
+"""Gives it back."""
 
 
 class File(NamedTuple):
@@ -29,14 +36,58 @@ class File(NamedTuple):
     """The base64, as it stands in the resource."""
 
 
+class Original(NamedTuple):
+    """A resource as its event keeps it."""
+
+    text: bytes
+    files: tuple[Kept, ...] = ()
+    """Those that were taken out of it."""
+
+    def blob_of(self, content_sha256: bytes) -> bytes | None:
+        """The blob that holds a file; None where it stands in the text."""
+        return next((file.blob_sha256 for file in self.files if file.content_sha256 == content_sha256), None)
+
+
+def take_out(text: bytes, resource: Mapping[str, Any], keep: Keep) -> Original:
+    """The original without its large files, which are kept. Raises as `keep`: then the resource is not taken."""
+    if len(text) <= INLINE_BYTES or _DATA not in text:
+        return Original(text)
+    files: dict[bytes, Kept] = {}
+    for data in _datas(resource):
+        file = decoded(data) if len(data) > INLINE_BYTES else None
+        without = None if file is None or len(file.content) <= INLINE_BYTES else _taken_out(text, file)
+        if file is not None and without is not None:
+            kept = keep(file.content)
+            files[kept.content_sha256] = kept
+            text = without
+    return Original(text, tuple(files.values()))
+
+
+def put_back(text: bytes, files: Iterable[Mapping[str, Any]], read: Read) -> bytes:
+    """The original as it was received. `files`: as the event has them. Raises as `read`."""
+    for file in files:
+        kept = Kept(file["blob_sha256"], file["content_sha256"], file["size_bytes"])
+        text = text.replace(_mark(kept.content_sha256), f'"{encoded(read(kept))}"'.encode())
+    return text
+
+
+def fields_of(original: Original) -> list[Fields]:
+    """What the event says of the files."""
+    return [file._asdict() for file in original.files]
+
+
 def file_of(resource: Mapping[str, Any]) -> tuple[Mapping[str, Any], File] | None:
-    """The first attachment of a DocumentReference that holds a file, and the file; None where none does."""
-    for content in each(resource, "content"):
-        attachment = member(content, "attachment")
+    """The first attachment of a DocumentReference (or the Binary itself) that holds a file; None where none does."""
+    attachments = [resource] if resource.get("resourceType") == "Binary" else _attachments(resource)
+    for attachment in attachments:
         found = decoded(attachment.get("data"))
         if found is not None:
             return attachment, found
     return None
+
+
+def _attachments(resource: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [member(content, "attachment") for content in each(resource, "content")]
 
 
 def decoded(data: object) -> File | None:
@@ -49,21 +100,29 @@ def decoded(data: object) -> File | None:
         return None
 
 
-def taken_out(text: bytes, file: File) -> bytes | None:
-    """The original with a mark in the file's place; None where the file would not come back as it stood there."""
-    quoted, mark = f'"{file.data}"'.encode(), _mark(hashlib.sha256(file.content).digest())
-    if encoded(file.content) != file.data or text.count(quoted) != 1 or mark in text:
-        return None
-    return text.replace(quoted, mark)
-
-
-def put_back(text: bytes, content: bytes) -> bytes:
-    """The original as it was received."""
-    return text.replace(_mark(hashlib.sha256(content).digest()), f'"{encoded(content)}"'.encode())
-
-
 def encoded(content: bytes) -> str:
     return base64.b64encode(content).decode()
+
+
+def _datas(value: object) -> Iterator[str]:
+    """Every text under the name `data`, however deep."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name == "data" and isinstance(inner, str):
+                yield inner
+            else:
+                yield from _datas(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _datas(inner)
+
+
+def _taken_out(text: bytes, file: File) -> bytes | None:
+    """The text with a mark in the file's place; None where the file would not come back as it stood there."""
+    quoted, mark = f'"{file.data}"'.encode(), _mark(hashlib.sha256(file.content).digest())
+    if encoded(file.content) != file.data or quoted not in text or mark in text:
+        return None
+    return text.replace(quoted, mark)
 
 
 def _mark(content_sha256: bytes) -> bytes:

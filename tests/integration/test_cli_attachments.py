@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -312,3 +313,49 @@ def test_a_process_of_its_own_says_what_is_wrong_in_a_line(clinic: Clinic) -> No
     with start(clinic.home, "attach", "nobody", clinic.file("scan.pdf", SCAN)) as process:
         ran: Ran = finish(process, code=1)
     assert "no such patient" in ran.err and ran.out == ""
+
+
+def test_imported_documents_are_listed_read_exported_and_recovered(clinic: Clinic, tmp_path: Path) -> None:
+    ada, *_ = clinic.patients()
+    small = {"contentType": "text/plain", "data": base64.b64encode(b"halo").decode()}
+    large = {"contentType": "application/pdf", "title": "Hasil", "data": base64.b64encode(SCAN).decode()}
+    subject = {"reference": f"Patient/{ada}"}
+    resources = [
+        {
+            "resourceType": "DocumentReference",
+            "id": "doc-large",
+            "subject": subject,
+            "content": [{"attachment": large}],
+        },
+        {
+            "resourceType": "DocumentReference",
+            "id": "doc-small",
+            "subject": subject,
+            "content": [{"attachment": small}],
+        },
+        {"resourceType": "DiagnosticReport", "id": "rep", "subject": subject, "presentedForm": [large]},
+    ]
+    texts = [json.dumps(resource).encode() for resource in resources]
+    path = clinic.file("documents.ndjson", b"\n".join(texts))
+    assert clinic.do("import", "fhir", path)["refused"] == 0
+    rekam(clinic.home, "import", "fhir", path)
+    assert [(d["document"], d["title"], d["here"]) for d in clinic.documents(ada)] == [
+        ("doc-large", "Hasil", True),
+        ("doc-small", None, True),
+    ]
+    assert clinic.read(ada, "doc-large") == SCAN and clinic.read(ada, "doc-small") == b"halo"
+    attached = clinic.attach(ada, "letter.txt", LETTER)
+    clinic.ship()
+    assert len(clinic.shipped) == 2, "the same file in two resources is one"
+    new = clinic.to_empty_machine(tmp_path / "new")
+    new.recover()
+    out = tmp_path / "out.ndjson"
+    rekam(new.home, "export", "fhir", ada, "-o", out)
+    exported = out.read_bytes().splitlines()
+    assert all(text in exported for text in texts)
+    built = json.loads(next(line for line in exported if attached["document"].encode() in line))
+    assert base64.b64decode(built["content"][0]["attachment"]["data"]) == LETTER
+    assert out.read_text() == rekam(clinic.home, "export", "fhir", ada).out
+    shutil.rmtree(new.home / "attachments")
+    half = tmp_path / "half.ndjson"
+    assert "recover --to latest" in new.refused("export", "fhir", ada, "-o", half) and not half.exists()
