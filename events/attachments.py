@@ -28,7 +28,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from events.blobs import BlobStore
+from events.blobs import DOCUMENT_ATTACHED, BlobStore
+from events.envelope import Payload
 from events.errors import Corrupt, Refused, TooLarge
 from events.patient_keys import ERASED, Key, KeyStore, refuse_erased
 from events.sealing import AS_IS, COMPRESSED, NONCE_BYTES, PATIENT
@@ -56,6 +57,16 @@ class Kept(NamedTuple):
     content_sha256: bytes
     size_bytes: int
     """Of the file."""
+
+
+def files_of(payload: Payload) -> list[Kept]:
+    """The files that an event names, where it is not sealed (any more)."""
+    kind, fields = payload
+    origin = fields.get("origin")
+    found = [*origin["files"]] if origin else []
+    if kind == DOCUMENT_ATTACHED and fields["blob_sha256"] is not None:
+        found.append(fields)
+    return list({Kept(f["blob_sha256"], f["content_sha256"], f["size_bytes"]): None for f in found})
 
 
 def seal_blob(content: bytes, stream: str, key: Key) -> bytes:

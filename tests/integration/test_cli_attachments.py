@@ -359,3 +359,20 @@ def test_imported_documents_are_listed_read_exported_and_recovered(clinic: Clini
     shutil.rmtree(new.home / "attachments")
     half = tmp_path / "half.ndjson"
     assert "recover --to latest" in new.refused("export", "fhir", ada, "-o", half) and not half.exists()
+
+
+def test_a_verification_opens_what_it_has_keys_for_and_names_what_is_missing(clinic: Clinic) -> None:
+    ada, ben, *_ = clinic.patients()
+    clinic.attach(ada, "scan.pdf", SCAN)
+    clinic.attach(ben, "letter.txt", LETTER)
+    clinic.ship()
+    verified = clinic.do("backup", "verify", "--depth", "decode")
+    assert verified["outcome"] == "ok" and verified["counts"]["attachments_opened"] == 2
+    rekam(clinic.home, "erase", ada, "--reason", "asked for", "--order", "a court")
+    verified = clinic.do("backup", "verify", "--depth", "decode")
+    assert verified["outcome"] == "ok" and verified["counts"]["attachments_closed"] == 1
+    done = clinic.attach(ben, "scan.pdf", SCAN)
+    clinic.kept[[done["blob_sha256"] in path.name for path in clinic.kept].index(True)].unlink()
+    clinic.ship()
+    verified = clinic.do("backup", "verify", "--depth", "decode", code=3)
+    assert any(done["blob_sha256"] in text for text in verified["findings"])

@@ -6,9 +6,14 @@ import hashlib
 
 import pytest
 
-from events.blobs import HEADER, MemoryBlobs
+from events.attachments import seal_blob
+from events.blobs import HEADER, MemoryBlobs, headers_of
+from events.codec import encode_event
+from events.envelope import Event
 from events.errors import ArchiveGap, Corrupt
 from events.log import Entry
+from events.patient_keys import MemoryKeys
+from events.payloads.care import DocumentAttached
 from events.position import EVENTS
 from replicator.archive_index import ArchiveIndex
 from replicator.auditing.findings import What
@@ -16,6 +21,7 @@ from replicator.auditing.verifying import Depth, Scope, verify
 from replicator.blobs import BlobShipping, blob_key, not_held
 from replicator.copying import compare_archives, copy_archive
 from replicator.entries import BlobEntry
+from replicator.examining import Found, examine_decode, subject_of
 from replicator.fetching import fetch
 from replicator.memory_store import MemoryStore
 from replicator.merging import merge_segments
@@ -228,3 +234,29 @@ def test_tampering_with_a_blob_is_named(what: What) -> None:
     assert [(finding.what, finding.where) for finding in found] == [(what, key)]
     with pytest.raises((Corrupt, ArchiveGap)):
         _content(index, digest)
+
+
+def test_a_blob_that_holds_another_file_than_its_event_says_is_found_by_decoding() -> None:
+    """Everything about it fits, signatures too: only opening it shows that somebody put another file there."""
+    keys = MemoryKeys()
+    (key,) = keys.make(["patient-1"]).values()
+    for content, wrong in ((b"as recorded", 0), (b"another file", 1)):
+        clinic = Clinic()
+        said = hashlib.sha256(b"as recorded").digest()
+        digest = clinic.blobs.put(seal_blob(content, "patient-1", key))
+        payload = DocumentAttached(
+            **{"record_id": "d", "status": "current", "media_type": "text/plain", "size_bytes": 11},
+            content_sha256=said,
+            blob_sha256=digest,
+        ).to_payload()
+        actor = {"id": "a", "role": "nurse", "system": "test"}
+        event = Event(b"e" * 16, None, "patient-1", 1, None, 0, 0, actor, None, None, payload)
+        clinic.log.append(EVENTS, [Entry(b"patient-1", encode_event(event), headers_of(payload))])
+        clinic.ship()
+        found = Found()
+        examine_decode(subject_of(clinic.index(), None, found), found, lambda: None, keys)
+        assert len(found.wrong) == wrong, found.wrong
+        assert found.counts["attachments_opened"] == 1 - wrong
+        without = Found()
+        examine_decode(subject_of(clinic.index(), None, without), without, lambda: None)
+        assert not without.wrong and without.counts["attachments_closed"] == 1
