@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import shutil
 import signal
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from replicator.auditing.evidence import finished
 from tests.command_line import (
     NO_TRACEBACK,
     Ran,
@@ -376,3 +379,46 @@ def test_a_verification_opens_what_it_has_keys_for_and_names_what_is_missing(cli
     clinic.ship()
     verified = clinic.do("backup", "verify", "--depth", "decode", code=3)
     assert any(done["blob_sha256"] in text for text in verified["findings"])
+
+
+def test_evidence_holds_the_patients_files_and_nobody_elses(clinic: Clinic, tmp_path: Path) -> None:
+    ada, ben, *_ = clinic.patients()
+    done = clinic.attach(ada, "scan.pdf", SCAN)
+    clinic.attach(ben, "letter.txt", LETTER)
+    clinic.ship()
+    file, elsewhere = tmp_path / "evidence.json", tmp_path / "elsewhere"
+    rekam(clinic.home, "audit", "evidence", ada, "-o", file)
+    key = tomllib.loads((clinic.home / "rekam.toml").read_text())["keys"]["verification_key"]
+    checked = rekam(
+        elsewhere, "audit", "check", file, "--key", key, "--files", tmp_path / "out", "--json"
+    ).json()
+    (told,) = checked["told"]["files"]
+    assert checked["outcome"] == "ok" and told["opened"] and told["blob_sha256"] == done["blob_sha256"]
+    (out,) = (tmp_path / "out").iterdir()
+    assert out.read_bytes() == SCAN and out.name == done["content_sha256"]
+    shown = rekam(elsewhere, "audit", "check", file, "--key", key).out
+    assert f"{len(SCAN):,} bytes, opened: SHA-256 {done['content_sha256']}" in shown
+
+    raw = json.loads(file.read_text())
+    assert list(raw["blobs"]) == [done["blob_sha256"]]
+    edited = {**raw, "blobs": {done["blob_sha256"]: base64.b64encode(b"another file").decode()}}
+    without = {name: member for name, member in raw.items() if name != "blobs"}
+    foreign = {
+        **raw,
+        "blobs": {**raw["blobs"], hashlib.sha256(b"x").hexdigest(): base64.b64encode(b"x").decode()},
+    }
+    for changed, code in ((edited, 3), (foreign, 3), (without, 4)):
+        value = {name: member for name, member in changed.items() if name not in ("digest", "statement")}
+        file.write_bytes(finished(value, None))
+        assert rekam(elsewhere, "audit", "check", file, "--key", key, code=code).out
+
+
+def test_evidence_of_what_the_archive_lacks_is_inconclusive(clinic: Clinic, tmp_path: Path) -> None:
+    ada, *_ = clinic.patients()
+    clinic.attach(ada, "scan.pdf", SCAN)
+    clinic.kept[0].unlink()
+    clinic.ship()
+    file = tmp_path / "evidence.json"
+    rekam(clinic.home, "audit", "evidence", ada, "-o", file)
+    found = rekam(clinic.home, "audit", "check", file, "--json", code=4).json()
+    assert found["reasons"] == ["an attached file that an event names is not in the file"]
