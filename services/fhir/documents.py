@@ -104,17 +104,18 @@ def encoded(content: bytes) -> str:
     return base64.b64encode(content).decode()
 
 
-def _datas(value: object) -> Iterator[str]:
-    """Every text under the name `data`, however deep."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            if name == "data" and isinstance(inner, str):
-                yield inner
-            else:
-                yield from _datas(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _datas(inner)
+def _datas(resource: Mapping[str, Any]) -> Iterator[str]:
+    """Every text under the name `data`, however deep; without recursion, since a file may be as deep as it likes."""
+    waiting: list[object] = [resource]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            data = value.get("data")
+            if isinstance(data, str):
+                yield data
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
 
 
 def _taken_out(text: bytes, file: File) -> bytes | None:

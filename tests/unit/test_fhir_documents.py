@@ -283,3 +283,13 @@ def test_a_mark_that_stood_there_already_is_left_alone() -> None:
         == plain
     )
     assert take_out(b"x" * (INLINE_BYTES + 1), {}, keep).files == () and decoded("?") is None
+
+
+@pytest.mark.parametrize("depth", [10, 900, 960, 990])
+def test_a_file_may_stand_however_deep(place: Place, tmp_path: Path, depth: int) -> None:
+    text = f'{{"resourceType":"Basic","id":"b","subject":{{"reference":"Patient/p1"}},"deep":{"[" * depth}'
+    text += f'{{"data":"{b64(LARGE)}"}}{"]" * depth}}}'
+    path = tmp_path / "all.ndjson"
+    path.write_text(text)
+    report = place.take(path)
+    assert report.refused or (place.exported() == [text.encode()] and place.blobs.held)
