@@ -269,6 +269,7 @@ def _tables(system: System, status: Status, log: EventLog | None) -> Known:
         return NOTHING_KNOWN
     with closing(tables):
         _look_into(tables, status)
+        _files_here(system, tables, status)
         if log is None:
             return NOTHING_KNOWN
         _same_log(tables, status, log)
@@ -303,6 +304,20 @@ def _look_into(tables: Tables, status: Status) -> None:
         status.findings.append(
             (Colour.YELLOW, f"{status.unreadable:,} records on the log are no event of ours")
         )
+
+
+def _files_here(system: System, tables: Tables, status: Status) -> None:
+    """Whether the files of the documents in effect are on this machine."""
+    rows = tables.database.fetch("SELECT blob_sha256 FROM documents WHERE blob_sha256 IS NOT NULL")
+    try:
+        here = set(system.blobs().digests()) if rows else set()
+    except Unavailable as error:
+        status.findings.append((Colour.RED, f"attachments: {error}"))
+        return
+    lacking = len({bytes(row[0]) for row in rows} - here)
+    if lacking:
+        text = f"{lacking:,} attached files are not on this machine: 'rekam recover --to latest' brings them back"
+        status.findings.append((Colour.YELLOW, text))
 
 
 def _same_log(tables: Tables, status: Status, log: EventLog) -> None:

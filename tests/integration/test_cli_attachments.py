@@ -205,11 +205,15 @@ def test_a_lost_folder_comes_back_and_what_was_not_fetched_yet_too(clinic: Clini
     clinic.ship()
     clinic.kept[0].unlink()
     assert [d["here"] for d in clinic.documents(ada)].count(False) == 1
+    status = clinic.do("status")
+    assert status["status"] == "yellow" and "1 attached files are not on this machine" in str(
+        status["findings"]
+    )
     assert clinic.recover()["attachments"]["files"] == 1
     shutil.rmtree(clinic.home / "attachments")
     assert "recover --to latest" in clinic.refused("attachment", ada, done["document"])
     assert clinic.recover()["attachments"]["files"] == 2
-    assert clinic.read(ada, done["document"]) == SCAN
+    assert clinic.read(ada, done["document"]) == SCAN and clinic.do("status")["status"] == "green"
 
 
 def test_a_damaged_file_is_never_given_out(clinic: Clinic) -> None:
