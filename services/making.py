@@ -91,7 +91,7 @@ def adopt_home(path: Path, wanted: Wanted, identity: Path) -> Home:
     if (keys / owners.FILE_NAME).exists() and owners.read_owner(keys / owners.FILE_NAME) != owner:
         raise Refused(f"{keys} holds other keys already", "choose another folder with --home")
     _keep(keys, owner)
-    settings = _settings(owner, wanted, index.config.recipients, name=index.config.clinic_name)
+    settings = _settings(owner, wanted, index.recipients, name=index.config.clinic_name)
     _write_settings(path, settings)
     return Home(path, settings)
 

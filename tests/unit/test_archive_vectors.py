@@ -7,11 +7,13 @@ import pytest
 
 from events.log import Record
 from replicator import merkle
+from replicator.checkpoints import signed_head
 from replicator.config import parse_config
 from replicator.manifest import advance, first_head, parse_manifest, resume
 from replicator.note import Signer, TreeHead, Verifier, head_text, open_note, parse_head, sign_note
 from replicator.record_bytes import encode_records
 from replicator.segment import sync_marker
+from replicator.trust import Keyring
 from tests import archive_vectors
 
 FILE = Path(__file__).parent.parent / "data" / "archive-vectors.json"
@@ -52,13 +54,12 @@ def test_keys(vectors):
 def test_the_archive_as_a_reader_walks_it(vectors):
     config = parse_config(vectors["archive.json"].encode())
     assert config.to_bytes().decode() == vectors["archive.json"]
-    verifier = Verifier.parse(vectors["verifier"])
-    head = first_head(vectors["archive.json"].encode())
+    keys = Keyring([Verifier.parse(vectors["verifier"])])
+    head = first_head(vectors["archive.json"].encode(), config.verifier)
     for manifest, note in zip(vectors["manifests"], vectors["notes"], strict=True):
-        signed = parse_head(open_note(note.encode(), [verifier]))
-        assert signed.origin == config.origin
+        signed = signed_head(note.encode(), head.n + 1, config.origin, keys)
         head = advance(head, manifest.encode(), note.encode(), signed)
-        assert head == resume(manifest.encode(), note.encode(), signed, head.n)
+        assert head == resume(manifest.encode(), note.encode(), signed, head.n, config.verifier)
     assert head.n == 2
     assert head.tree.size == len(vectors["leaves"])
     assert head.tree.root().hex() == vectors["roots"][-1]
