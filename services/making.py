@@ -17,7 +17,7 @@ from events.errors import (
     Refused,
 )
 from events.patient_keys import SECRET_BYTES
-from replicator.archive import Archive, open_archive
+from replicator.archive import Archive, ArchiveIndex, open_archive
 from replicator.config import read_config
 from replicator.encryption import Recipients, new_identity
 from replicator.keys import SEED_BYTES, write_key_file
@@ -87,6 +87,7 @@ def adopt_home(path: Path, wanted: Wanted, identity: Path) -> Home:
         raise Refused(
             f"the archive is another clinic's than {identity}", "name the archive of this owner's file"
         )
+    _refuse_outdated(index, owner, identity)
     keys = path / "keys"
     if (keys / owners.FILE_NAME).exists() and owners.read_owner(keys / owners.FILE_NAME) != owner:
         raise Refused(f"{keys} holds other keys already", "choose another folder with --home")
@@ -94,6 +95,18 @@ def adopt_home(path: Path, wanted: Wanted, identity: Path) -> Home:
     settings = _settings(owner, wanted, index.recipients, name=index.config.clinic_name)
     _write_settings(path, settings)
     return Home(path, settings)
+
+
+def _refuse_outdated(index: ArchiveIndex, owner: Owner, file: Path) -> None:
+    """A file of before a rotation would make a home that can neither ship nor read all: better said now."""
+    hint = "use the owner's file that was made anew when the keys were rotated"
+    if index.head.signer != Verifier.parse(owner.verification_key):
+        raise Refused(f"{file} is of before the signing key was rotated: it cannot sign for the clinic", hint)
+    if index.recipients and not set(index.recipients) & set(load_identity(file).recipients):
+        raise Refused(
+            f"{file} is of before the owner's identity was rotated: it opens nothing of what was shipped since",
+            hint,
+        )
 
 
 def _refuse_taken(path: Path) -> None:

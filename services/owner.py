@@ -17,6 +17,7 @@ _CLINIC = "# rekam clinic: "
 _SIGNING = "# rekam signing key: "
 _VERIFICATION = "# rekam verification key: "
 _RECIPIENT = "# public key: "
+_EARLIER = "# an earlier one: opens what was shipped before it was rotated"
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,13 @@ class Owner:
     """Signs checkpoints."""
     verification_key: str
     """What checkpoints are checked with: the trust anchor."""
+    earlier: tuple[str, ...] = ()
+    """AGE-SECRET-KEY-1… that were rotated away: they open what was shipped before."""
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """The one in force first."""
+        return (self.identity, *self.earlier)
 
     def __repr__(self) -> str:
         return f"Owner(clinic_id={self.clinic_id!r}, verification_key={self.verification_key!r})"
@@ -41,6 +49,7 @@ def owner_text(owner: Owner) -> str:
     return (
         f"{_CLINIC}{owner.clinic_id}\n{_RECIPIENT}{owner.recipient}\n{_VERIFICATION}{owner.verification_key}\n"
         f"{_SIGNING}{owner.signing_key}\n{owner.identity}\n"
+        + "".join(f"{_EARLIER}\n{identity}\n" for identity in owner.earlier)
     )
 
 
@@ -56,8 +65,10 @@ def read_owner(path: Path) -> Owner:
     def after(prefix: str) -> str:
         return next((line.removeprefix(prefix).strip() for line in lines if line.startswith(prefix)), "")
 
-    identity = next((line.strip() for line in lines if line.startswith("AGE-SECRET-KEY-")), "")
-    owner = Owner(after(_CLINIC), identity, after(_RECIPIENT), after(_SIGNING), after(_VERIFICATION))
+    identity, *earlier = [line.strip() for line in lines if line.startswith("AGE-SECRET-KEY-")] or [""]
+    owner = Owner(
+        after(_CLINIC), identity, after(_RECIPIENT), after(_SIGNING), after(_VERIFICATION), tuple(earlier)
+    )
     parts = {
         "the age identity": identity,
         "the clinic's id": owner.clinic_id,

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from events.errors import BadConfiguration, BadInput
-from replicator.encryption import Identity
 from replicator.note import Signer
+from replicator.rotations import Changed
+from replicator.trust import Handover
+from services.cli import rotating
 from services.cli.options import ArchiveOption, HomeOption, JsonOption, open_home
 from services.cli.output import print_json, progress, show
 from services.home import Home
-from services.key_loss import Rehearsal, rehearse
+from services.key_loss import Counting, Rehearsal, rehearse
 from services.owner import FILE_NAME, read_owner
 
 
@@ -21,6 +25,7 @@ def register(app: typer.Typer) -> None:
     keys = typer.Typer(help="The keys that everything depends on.", no_args_is_help=True)
     keys.callback()(lambda: None)
     keys.command("check")(check)
+    rotating.register(keys)
     app.add_typer(keys, name="keys")
 
 
@@ -52,9 +57,9 @@ def check(
     raise typer.Exit(found.outcome.exit_code)
 
 
-def _identity(file: Path) -> Identity:
+def _identity(file: Path) -> Counting:
     try:
-        return Identity(file.read_text(encoding="utf-8"))
+        return Counting(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(
             f"{file} cannot be read ({type(error).__name__})", "name the owner's file with --identity"
@@ -69,8 +74,10 @@ def _signs(place: Home, file: Path, found: Rehearsal) -> bool:
         owner = read_owner(file)
     except BadInput:
         return False
-    if str(Signer.parse(owner.signing_key).verifier) != str(place.verifier()):
-        found.wrong.append(f"{file.name} signs with another key than the one on the sheet")
+    signs = Signer.parse(owner.signing_key).verifier
+    if signs != place.verifier():
+        earlier = ": it is of before the key was rotated" if signs in place.known_keys() else ""
+        found.wrong.append(f"{file.name} signs with another key than the one on the sheet{earlier}")
     return True
 
 
@@ -86,9 +93,35 @@ def _to_json(found: Rehearsal, signs: bool) -> dict[str, object]:
         "patient_keys": found.keys,
         "sealed_under": len(found.sealed),
         "signs": signs,
+        "identities": [{"recipient": key, **_uses(uses)} for key, uses in found.opened.items()],
+        "rotations": {name: [_rotation(one) for one in changes] for name, changes in found.rotations.items()},
         "wrong": wrong,
         "open": unsure,
     }
+
+
+def _uses(uses: Mapping[str, int]) -> dict[str, int]:
+    return {"objects": uses["objects"], "key_backups": uses["key_backups"]}
+
+
+def _rotation(one: Changed | Handover) -> dict[str, Any]:
+    told = {"time": one.time, "actor": dict(one.actor), "reason": one.reason}
+    if isinstance(one, Changed):
+        return {"kind": "recipients", **told, "recipients": list(one.recipients)}
+    return {"kind": "signer", **told, "previous": str(one.previous), "verifier": str(one.verifier)}
+
+
+def _show_rotations(found: Rehearsal) -> None:
+    """Nothing of it where no key ever changed: then there is one identity, and it opens all there is."""
+    for name, changes in found.rotations.items():
+        for one in changes:
+            day = datetime.fromtimestamp(one.time / 1000, UTC).date()
+            what = "recipients" if isinstance(one, Changed) else "signing key"
+            show(f"{name}: {what} rotated on {day}: {one.reason}")
+    if len(found.opened) > 1:
+        for key, uses in found.opened.items():
+            needed = f"{uses['objects']:,} objects, {uses['key_backups']:,} backups of keys"
+            show(f"{key}: needed for {needed}." if uses.total() else f"{key}: needed for nothing any more.")
 
 
 def _show(found: Rehearsal, signs: bool) -> None:
@@ -97,6 +130,7 @@ def _show(found: Rehearsal, signs: bool) -> None:
     show(
         f"{found.keys:,} keys of patients in {found.key_backups:,} backups; {len(found.sealed):,} seal events."
     )
+    _show_rotations(found)
     show("The file signs for the clinic." if signs else "The file opens only: it holds no signing key.")
     wrong, unsure = found.findings
     for text in wrong:
