@@ -224,6 +224,8 @@ class Auditor:
         retired = [n for verifier, n in self._retired.items() if verifier in by]
         if retired and self.history.head.signer not in by:
             return f"it is signed with a key that was retired at checkpoint {max(retired)}"
+        if any(isinstance(e, SignerEntry) and e.verifier in self._retired for e in manifest.entries):
+            return "it hands over to a key that was retired"
         return wrong_keys(self.history.head, manifest, by)
 
     def _accept(self, chosen: Candidate) -> None:
