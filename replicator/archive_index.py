@@ -64,6 +64,7 @@ def open_archive(
     """
     config, data = read_config(store)
     keys = Keyring(verifiers or [config.verifier], partial(read_handovers, store))
+    keys.claim(config.verifier)
     index = None if whole else _from_summary(store, identity, config, keys)
     if index is None:
         index = ArchiveIndex(store, identity, config, first_head(data, config.verifier), keys)

@@ -3,7 +3,9 @@
 A key hands over to the next in a statement that both sign, the object of a `signer` entry. So trust goes along the
 statements both ways: forward, because the earlier key names the later one; back, because the later one says whose place
 it took. Backward trust is for notes of the time before alone: an archive's newest note must be signed by the key on the
-sheet or by one that follows it, since whoever stole a retired key would show another history.
+sheet or by one that follows it, since whoever stole a retired key would show another history. That note's tree covers
+all that is older, so whoever reads an archive up to it may take archive.json's word for the first key (a claim): where
+a statement was lost, the rest is read still.
 
 From when a key counts, no statement says: the checkpoint does that names it (`manifest.wrong_keys`).
 """
@@ -11,7 +13,7 @@ From when a key counts, no statement says: the checkpoint does that names it (`m
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -23,6 +25,8 @@ from replicator.stores import NoSuchObject, ObjectReader
 SIGNERS = "signers/"
 KIND = "rekam signing key"
 FORMAT = 1
+RETIRED = "is signed with a key that was retired before the one given came into force"
+UNTRUSTED = "is signed by no key that is trusted here"
 
 
 @dataclass(frozen=True)
@@ -105,8 +109,11 @@ def _closed(keys: frozenset[Verifier], steps: list[tuple[Verifier, Verifier]]) -
 
 
 def carried(anchor: Verifier, statements: Iterable[str]) -> Keyring:
-    """The keys for a file that brings its statements along."""
-    return Keyring([anchor], lambda: [statement.encode() for statement in statements])
+    """The keys for a file that brings its statements along. Raises Corrupt where one of them is none: it was edited."""
+    notes = [statement.encode() for statement in statements]
+    for note in notes:
+        parse_handover(note, "a statement about keys")
+    return Keyring([anchor], lambda: notes)
 
 
 class Keyring:
@@ -127,17 +134,24 @@ class Keyring:
         self._named: set[tuple[Verifier, Verifier]] = set()
         self._asked: set[tuple[str, bytes]] = set()
         self._trusted = self._later = frozenset(self.anchors)
+        self._claimed: frozenset[Verifier] = frozenset()
 
     def __iter__(self) -> Iterator[Verifier]:
-        return iter(self._trusted)
+        return iter(self._trusted | self._claimed)
+
+    def claim(self, verifier: Verifier) -> None:
+        """Opens notes of this key too, for whoever asks `refuse_retired` or `in_force` of the newest afterwards."""
+        with self._lock:
+            self._claimed |= {verifier}
+            self._reach()
 
     def open(self, note: bytes, where: str) -> tuple[bytes, tuple[Verifier, ...]]:
         """A note's text, and the trusted keys that signed it. Raises UnknownSigner, Corrupt, StoreUnavailable."""
         try:
-            return verified_by(note, self._trusted, where)
+            return verified_by(note, self, where)
         except UnknownSigner:
             self._learn(note)
-        return verified_by(note, self._trusted, where)
+        return verified_by(note, self, where)
 
     def _learn(self, note: bytes) -> None:
         """Reads the statements, once for each unknown key: one stands before the first note under it does."""
@@ -166,6 +180,7 @@ class Keyring:
         trusted, later = reach(self.anchors, self._handovers)
         later = _closed(later, list(self._named))
         self._trusted, self._later = trusted | later, later
+        self._claimed = _closed(self._claimed, list(self._named))
 
     def follow(self, previous: Verifier, verifier: Verifier) -> None:
         """A checkpoint that `previous` signed names `verifier`: as good as a statement that is missing."""
@@ -178,19 +193,30 @@ class Keyring:
         return any(verifier in self._later for verifier in by)
 
     def refuse_retired(self, note: bytes, where: str) -> None:
-        """Raises ArchiveDiverged where an archive's newest note is signed by keys from before the anchor alone."""
-        if not self.in_force(self.open(note, where)[1]):
-            raise ArchiveDiverged(
-                f"{where} is signed with a key that was retired before the one given here came into force",
-                "the archive was rolled back, or somebody has the retired key: compare with another copy",
-            )
+        """Raises ArchiveDiverged where an archive's newest note is signed by keys from before the anchor alone, and
+        UnknownSigner where nothing but a claim leads to them."""
+        _, by = self.open(note, where)
+        doubt = self.doubt(by)
+        if doubt == UNTRUSTED:
+            raise UnknownSigner(f"{where} {doubt}", "compare the verification key with the printed sheet")
+        if doubt:
+            hint = "the archive was rolled back, or somebody has the retired key: compare with another copy"
+            raise ArchiveDiverged(f"{where} {doubt}", hint)
+
+    def doubt(self, by: Collection[Verifier]) -> str:
+        """Why a newest note that these keys signed is not to be believed; empty: it is. Raises StoreUnavailable."""
+        if not self.in_force(by):
+            self.handovers()  # they may lead there, and were not asked for while a claim was enough
+        if self.in_force(by):
+            return ""
+        return RETIRED if self._trusted & set(by) else UNTRUSTED
 
     def open_newest(self, note: bytes, where: str) -> tuple[bytes, tuple[Verifier, ...]]:
         """As `open`, of a note that no key from before the anchor may have signed alone. Raises Corrupt."""
         text, by = self.open(note, where)
         if not self.in_force(by):
             raise Corrupt(
-                f"{where} is signed with a key that was retired before the one given came into force",
+                f"{where} {RETIRED}",
                 "check it with the sheet of its time, or have it made anew",
             )
         return text, by

@@ -130,9 +130,12 @@ def recipients_after(before: Sequence[str], wish: Wish) -> tuple[str, ...]:
     return after
 
 
-def rotate_recipients(home: Home, wish: Wish, why: Why, *, dry_run: bool = False) -> Rotated:
+def rotate_recipients(
+    home: Home, wish: Wish, why: Why, *, dry_run: bool = False, prepare: bool = False
+) -> Rotated:
     """Encrypts what is archived from now on, and the backup of patients' keys, to others. Twice is once.
 
+    `prepare`: no more than the owner's file with the new identity, which opens what is there now too.
     What an archive did not answer is in its step; what stands wrong is raised before anything is done.
     """
     with _alone(home):
@@ -140,13 +143,15 @@ def rotate_recipients(home: Home, wish: Wish, why: Why, *, dry_run: bool = False
         done = Rotated([_look(place, wish) for place in home.archives()])
         done.new_recipient = owner.recipient if owner else None
         begun = home.next_keys / BEGUN
-        if dry_run or not (done.changed or owner or begun.exists()):
+        if dry_run or not (owner or ((done.changed or begun.exists()) and not prepare)):
             return done
         if not begun.exists():
             write_key_file(begun, "recipients are being rotated")
         if owner:
             replace_key_file(home.keys / owners.FILE_NAME, owners.owner_text(owner))
             done.owner = owner
+        if prepare:
+            return done
         for place, step in zip(home.archives(), done.steps, strict=True):
             if step.error is None:
                 _attempt(step, partial(_change_recipients, place, step, why))
@@ -241,9 +246,11 @@ def _back_up_keys(home: Home, done: Rotated) -> None:
 # -- the signing key
 
 
-def rotate_signing(home: Home, why: Why, *, dry_run: bool = False) -> Rotated:
+def rotate_signing(home: Home, why: Why, *, dry_run: bool = False, prepare: bool = False) -> Rotated:
     """Gives every archive a new signing key; then the owner's file, the sheet and rekam.toml name it.
 
+    The owner's file holds the next key before any archive names it: whichever copy was made from then on will do.
+    `prepare`: no more than that.
     What an archive did not answer is in its step, and the same again goes on with it; what stands wrong is raised
     before anything is done.
     """
@@ -256,6 +263,11 @@ def rotate_signing(home: Home, why: Why, *, dry_run: bool = False) -> Rotated:
             load_signing_key(path) if path.exists() else create_signing_key(path, current.verifier.name)
         )
         done = Rotated()
+        if owner.signing_key != following.secret_text():
+            owner = replace(owner, next_signing_key=following.secret_text())
+            replace_key_file(home.keys / owners.FILE_NAME, owners.owner_text(owner))
+        if prepare:
+            return Rotated([_signed_now(place) for place in home.archives()], owner)
         for place in home.archives():
             step = Step(place.archive_name, (str(current.verifier),), (str(following.verifier),))
             done.steps.append(step)
@@ -314,7 +326,12 @@ def _ship(place: Home, archive: Archive, entries: Sequence[Entry]) -> int:
 
 def _switch(home: Home, owner: Owner, current: Signer, following: Signer) -> Owner:
     """The last steps, once every archive is signed with the new key. Each may be done again."""
-    new = replace(owner, signing_key=following.secret_text(), verification_key=str(following.verifier))
+    new = replace(
+        owner,
+        signing_key=following.secret_text(),
+        verification_key=str(following.verifier),
+        next_signing_key="",
+    )
     replace_key_file(home.keys / owners.FILE_NAME, owners.owner_text(new))
     _edit_settings(home, lambda document: _set_verifier(document, current, following))
     replace_key_file(home.keys / owners.SHEET_NAME, sheet_of(home, new))

@@ -99,11 +99,11 @@ def check_consistency(data: bytes, verifier: Verifier, where: str) -> Checked:
         exact = [step.hex() for step in proof] == told["proof"] and set(told) - {"signers"} == {
             *("kind", "first", "second", "proof"),
         }
-        keys = carried(verifier, [str(statement) for statement in told.get("signers", ())])
+        signers = [str(statement) for statement in told.get("signers", ())]
     except (Corrupt, KeyError, TypeError, ValueError, AttributeError):
         raise BadInput(f"{where} is not a proof of consistency") from None
     try:
-        old, new = _heads(keys, first, second)
+        old, new = _heads(carried(verifier, signers), first, second)
     except Corrupt as error:
         return Checked(Outcome.INVALID, (error.message,), told)
     shown = {"origin": new.origin, "first_leaves": old.size, "second_leaves": new.size}

@@ -155,6 +155,8 @@ class _Verifying:
         keys = Keyring(scope.verifiers or filter(None, [first]), partial(read_handovers, self._store))
         outsiders = verified_outside(scope.outside, keys, audit.reasons)
         audit.origin = self._origin(config, keys)
+        if first is not None:
+            keys.claim(first)
         history = Auditor(
             self._store,
             data,
@@ -219,12 +221,9 @@ class _Verifying:
         """Whoever has a retired key shows an archive from before its end: the sheet does not vouch for that."""
         if any(isinstance(entry, SignerEntry) for entry in history.fold.current.values()):
             self._audit.signers = [handover.note.decode() for handover in keys.handovers()]
-        if history.signed is not None and not keys.in_force(history.signed.by):
-            self._audit.findings.add(
-                What.FORKED,
-                note_key(history.head.n),
-                "it is signed with a key that was retired before the one given came into force",
-            )
+        doubt = keys.doubt(history.signed.by) if history.signed else ""
+        if doubt:
+            self._audit.findings.add(What.FORKED, note_key(history.head.n), f"it {doubt}")
 
     def _judge_range(self, history: History) -> None:
         """Law 5: of what counts, no offset is missing."""

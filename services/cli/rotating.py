@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -19,6 +19,14 @@ ReasonOption = Annotated[
     str, typer.Option("--reason", help="Why; kept in the archive for ever, in the clear.")
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")]
+
+PrepareOption = Annotated[
+    bool,
+    typer.Option(
+        "--prepare",
+        help="Only make the owner's file with the new key, to copy it out of the house; then again without.",
+    ),
+]
 
 
 def register(keys: typer.Typer) -> None:
@@ -45,13 +53,16 @@ def recipients(
         bool,
         typer.Option("--new-identity", help="Make the owner a new identity in place of the one there is."),
     ] = False,
+    prepare: PrepareOption = False,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Encrypt what is archived from now on to others. What was shipped before stays as it is, and needs its key."""
     place = open_home(home)
     wish = Wish(tuple(add or ()), tuple(remove or ()), new_identity)
-    done = rotate_recipients(place, wish, _why(reason), dry_run=dry_run)
+    done = rotate_recipients(place, wish, _why(reason), dry_run=dry_run, prepare=prepare)
+    if prepare and not dry_run:
+        _end_prepared(place, done, as_json)
     if as_json:
         until = None if done.backups_until is None else show_millis(done.backups_until, place.zone)
         more = {"key_backup_made": done.keys_backed_up, "older_key_backups_until": until}
@@ -64,17 +75,34 @@ def recipients(
 def signing(
     reason: ReasonOption,
     home: HomeOption = None,
+    prepare: PrepareOption = False,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Sign checkpoints with a new key. Prints the new sheet; the owner's file is made anew."""
     place = open_home(home)
-    done = rotate_signing(place, _why(reason), dry_run=dry_run)
+    done = rotate_signing(place, _why(reason), dry_run=dry_run, prepare=prepare)
+    if prepare and not dry_run:
+        _end_prepared(place, done, as_json)
     if as_json:
         print_json(_to_json(place, done, dry_run))
     else:
         _show_signing(place, done, dry_run)
     _end(done)
+
+
+def _end_prepared(place: Home, done: Rotated, as_json: bool) -> NoReturn:
+    file = str(place.keys / FILE_NAME) if done.owner else None
+    if as_json:
+        print_json({"changed": False, "owner_file": file})
+    elif file is None:
+        show("There is nothing to prepare: the owner's file stays as it is.")
+    else:
+        show(
+            f"{file} holds the new key too. Copy it to where the owner keeps it; then run this without --prepare."
+        )
+    _end(done)
+    raise typer.Exit
 
 
 def _why(reason: str) -> Why:

@@ -305,6 +305,42 @@ def test_a_shipper_that_runs_all_day_goes_on_with_the_new_keys(clinic: Path) -> 
     assert checked(clinic)["outcome"] == "ok"
 
 
+@pytest.mark.parametrize("words", [["recipients", "--new-identity"], ["signing"]])
+def test_a_file_that_was_prepared_opens_and_signs_before_and_after_the_rotation(
+    clinic: Path, tmp_path: Path, words: list[str]
+) -> None:
+    before = digest(clinic)
+    assert rotate(clinic, *words, "--prepare")["owner_file"]
+    assert not rotate(clinic, words[0], "--prepare", "--dry-run")["changed"]
+    assert "keys are being rotated" in rekam(clinic, "status").out
+    more(clinic)
+    prepared = Path(shutil.copy(clinic / "keys" / "owner.txt", tmp_path / "prepared.txt"))
+    assert checked(clinic, "--identity", prepared)["outcome"] == "ok"
+    assert Home.open(clinic).archive().head.manifest.signer is None  # nothing names it yet
+    adopted(clinic, tmp_path / "before", prepared)
+    rotate(clinic, words[0])
+    assert "keys are being rotated" not in rekam(clinic, "status").out
+    more(clinic, seed=3)
+    assert checked(clinic, "--identity", prepared)["outcome"] == "ok"
+    new = adopted(clinic, tmp_path / "after", prepared)
+    assert digest(new) != before
+    rotate(new, words[0])
+    more(new, seed=4)
+    assert checked(new)["outcome"] == "ok"
+    assert not any((new / "keys" / "next").glob("*"))
+
+
+def adopted(clinic: Path, new: Path, owner: Path) -> Path:
+    """A home on another machine, from a copy of the archive, recovered, and at work."""
+    shutil.copytree(clinic / "archive", new.parent / f"{new.name}-archive")
+    shutil.copytree(clinic / "key-backups", new.parent / "key-backups", dirs_exist_ok=True)
+    rekam(new, "init", "--from", new.parent / f"{new.name}-archive", "--identity", owner)
+    rekam(new, "recover", "--to", "latest", "--yes")
+    more(new, seed=5)
+    assert checked(new)["outcome"] == "ok"
+    return new
+
+
 # -- cut off between any two steps
 
 STEPS: tuple[tuple[object, str], ...] = (

@@ -297,6 +297,17 @@ def test_whatever_is_done_to_what_says_that_keys_changed_is_named(prefix, what, 
     assert key in "\n".join(map(str, found.findings.kept))
 
 
+@pytest.mark.parametrize("sheet", [SIGNER, SECOND])
+def test_where_a_statement_was_lost_the_archive_is_read_still_and_that_alone_is_named(sheet):
+    world, _ = rotated_world()
+    (statement,) = world.store.list(SIGNERS)
+    world.store.remove(statement.key)
+    if sheet is SECOND:  # the newest note's tree covers whatever the first key signed
+        index = whole(world.store, sheet)
+        assert everything(index) == logged(world.log, index.end())
+    assert [f.where for f in audited(world.store, sheet).findings.kept] == [statement.key]
+
+
 def test_an_entry_that_says_more_than_its_statement_is_named():
     world = World()
     world.write()
