@@ -35,6 +35,8 @@ from services.places import key_backup_url
 from services.settings import FILE_NAME, FIRST_ARCHIVE
 
 NEXT_IDENTITY = "identity.txt"
+OTHERS = 0o077
+"""What anybody but the owner of a file may do with it."""
 BEGUN = "begun"
 """In `keys/next` while recipients are rotated: the backup of patients' keys is to be made anew."""
 
@@ -92,10 +94,21 @@ def _alone(home: Home) -> Iterator[None]:
     """One rotation at a time in this home; whoever asks what is in force waits for its end."""
     with disk_errors(home.next_keys):
         home.next_keys.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with folder_lock(home.next_keys):
+    with folder_lock(home.next_keys):
+        with disk_errors(home.next_keys):
             for half in home.next_keys.glob(".*"):  # of a process that died while it wrote
                 half.unlink()
-            yield
+        yield
+
+
+def _owners_file(home: Home) -> Owner:
+    path = home.keys / owners.FILE_NAME
+    if not path.exists():
+        raise Refused(
+            "the owner's file is not on this machine, and is to be made anew",
+            f"put {owners.FILE_NAME} into {home.keys} while this runs",
+        )
+    return owners.read_owner(path)
 
 
 def sheet_of(home: Home, owner: Owner) -> str:
@@ -158,8 +171,9 @@ def rotate_recipients(
         if done.steps[0].error is None:
             _back_up_keys(home, done)
         if not done.failed:
-            (home.next_keys / NEXT_IDENTITY).unlink(missing_ok=True)
-            begun.unlink()
+            with disk_errors(home.next_keys):
+                (home.next_keys / NEXT_IDENTITY).unlink(missing_ok=True)
+                begun.unlink()
         return done
 
 
@@ -178,12 +192,7 @@ def _with_identity(home: Home, wish: Wish, *, dry_run: bool) -> tuple[Wish, Owne
     path = home.next_keys / NEXT_IDENTITY
     if not wish.new_identity and not path.exists():
         return wish, None
-    if not (home.keys / owners.FILE_NAME).exists():
-        raise Refused(
-            "the owner's file is not on this machine, and is to be made anew",
-            f"put {owners.FILE_NAME} into {home.keys} while this runs",
-        )
-    owner = owners.read_owner(home.keys / owners.FILE_NAME)
+    owner = _owners_file(home)
     text = _identity_text(path, dry_run=dry_run)
     identity = next(line for line in text.splitlines() if not line.startswith("#"))
     (recipient,) = Identity(text).recipients
@@ -278,15 +287,11 @@ def rotate_signing(home: Home, why: Why, *, dry_run: bool = False, prepare: bool
 
 
 def _owner_who_signs(home: Home) -> Owner:
-    path = home.keys / owners.FILE_NAME
-    if not path.exists():
-        raise Refused(
-            "the owner's file is not on this machine, and is to be made anew",
-            f"put {owners.FILE_NAME} into {home.keys} while this runs",
-        )
-    owner = owners.read_owner(path)
+    owner = _owners_file(home)
     if Signer.parse(owner.signing_key).verifier not in [signer.verifier for signer in home.signers()]:
-        raise Refused(f"{path} signs with another key than this home", "use the owner's file of this clinic")
+        raise Refused(
+            f"{owners.FILE_NAME} signs with another key than this home", "use the owner's file of this clinic"
+        )
     return owner
 
 
@@ -358,5 +363,9 @@ def _edit_settings(home: Home, edit: Callable[[TOMLDocument], None]) -> None:
         document = tomlkit.parse(before)
         edit(document)
         after = tomlkit.dumps(document)
-        if after != before:
+        if after == before:
+            return
+        if path.stat().st_mode & OTHERS:
             put_durably(path, after.encode())
+        else:  # it holds credentials, and nobody else reads it
+            replace_key_file(path, after)

@@ -215,6 +215,17 @@ def test_an_archive_that_does_not_answer_is_named_and_the_same_again_goes_on(
     assert rekam(clinic, "status").code == 0
 
 
+def test_files_that_hold_secrets_stay_their_owners_alone(clinic: Path) -> None:
+    settings = clinic / "rekam.toml"
+    settings.chmod(0o600)
+    settings.write_text("# a word of the operator's\n" + settings.read_text())
+    rotate(clinic, "recipients", "--new-identity")
+    rotate(clinic, "signing")
+    for file in (settings, *(clinic / "keys" / name for name in ("owner.txt", "signing.key", "sheet.txt"))):
+        assert file.stat().st_mode & 0o777 == 0o600
+    assert "# a word of the operator's" in settings.read_text()
+
+
 def test_settings_that_somebody_changed_are_not_made_good_by_a_rotation(clinic: Path) -> None:
     (stranger,) = Identity(new_identity()[0]).recipients
     settings = (clinic / "rekam.toml").read_text()
