@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +17,7 @@ from services.cli.options import ArchiveOption, HomeOption, JsonOption, open_hom
 from services.cli.output import print_json, progress, show
 from services.home import Home
 from services.key_loss import Counting, Rehearsal, rehearse
+from services.moments import show_millis
 from services.owner import FILE_NAME, read_owner
 
 
@@ -51,9 +51,9 @@ def check(
         found = rehearse(place.archives() if archive is None else [place], opens, advance)
     signs = _signs(place, file, found)
     if as_json:
-        print_json(_to_json(found, signs))
+        print_json(_to_json(place, found, signs))
     else:
-        _show(found, signs)
+        _show(place, found, signs)
     raise typer.Exit(found.outcome.exit_code)
 
 
@@ -81,7 +81,7 @@ def _signs(place: Home, file: Path, found: Rehearsal) -> bool:
     return True
 
 
-def _to_json(found: Rehearsal, signs: bool) -> dict[str, object]:
+def _to_json(place: Home, found: Rehearsal, signs: bool) -> dict[str, object]:
     wrong, unsure = found.findings
     return {
         "outcome": found.outcome.value,
@@ -94,7 +94,9 @@ def _to_json(found: Rehearsal, signs: bool) -> dict[str, object]:
         "sealed_under": len(found.sealed),
         "signs": signs,
         "identities": [{"recipient": key, **_uses(uses)} for key, uses in found.opened.items()],
-        "rotations": {name: [_rotation(one) for one in changes] for name, changes in found.rotations.items()},
+        "rotations": {
+            name: [_rotation(place, one) for one in changes] for name, changes in found.rotations.items()
+        },
         "wrong": wrong,
         "open": unsure,
     }
@@ -104,33 +106,33 @@ def _uses(uses: Mapping[str, int]) -> dict[str, int]:
     return {"objects": uses["objects"], "key_backups": uses["key_backups"]}
 
 
-def _rotation(one: Changed | Handover) -> dict[str, Any]:
-    told = {"time": one.time, "actor": dict(one.actor), "reason": one.reason}
+def _rotation(place: Home, one: Changed | Handover) -> dict[str, Any]:
+    told = {"time": show_millis(one.time, place.zone), "actor": dict(one.actor), "reason": one.reason}
     if isinstance(one, Changed):
         return {"kind": "recipients", **told, "recipients": list(one.recipients)}
     return {"kind": "signer", **told, "previous": str(one.previous), "verifier": str(one.verifier)}
 
 
-def _show_rotations(found: Rehearsal) -> None:
+def _show_rotations(place: Home, found: Rehearsal) -> None:
     """Nothing of it where no key ever changed: then there is one identity, and it opens all there is."""
     for name, changes in found.rotations.items():
         for one in changes:
-            day = datetime.fromtimestamp(one.time / 1000, UTC).date()
             what = "recipients" if isinstance(one, Changed) else "signing key"
-            show(f"{name}: {what} rotated on {day}: {one.reason}")
+            show(f"{name}: {what} rotated on {show_millis(one.time, place.zone)}: {one.reason}")
     if len(found.opened) > 1:
-        for key, uses in found.opened.items():
+        for number, (key, uses) in enumerate(found.opened.items()):
             needed = f"{uses['objects']:,} objects, {uses['key_backups']:,} backups of keys"
-            show(f"{key}: needed for {needed}." if uses.total() else f"{key}: needed for nothing any more.")
+            nothing = "nothing any more" if number else "nothing yet"
+            show(f"{key}: needed for {needed if uses.total() else nothing}.")
 
 
-def _show(found: Rehearsal, signs: bool) -> None:
+def _show(place: Home, found: Rehearsal, signs: bool) -> None:
     for name, one in found.archives.items():
         show(f"{name}: {one.counts['objects']:,} objects, {one.counts['bytes']:,} bytes were read.")
     show(
         f"{found.keys:,} keys of patients in {found.key_backups:,} backups; {len(found.sealed):,} seal events."
     )
-    _show_rotations(found)
+    _show_rotations(place, found)
     show("The file signs for the clinic." if signs else "The file opens only: it holds no signing key.")
     wrong, unsure = found.findings
     for text in wrong:
