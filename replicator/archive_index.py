@@ -34,8 +34,8 @@ from replicator.entries import (
 from replicator.fetching import fetch, fetch_ahead
 from replicator.holes import covering, current_segments, refuse_holes
 from replicator.joined import Checkpoint, split_checkpoints
-from replicator.manifest import Head, Manifest, advance, first_head, parse_manifest, resume
-from replicator.marks import ArchiveMarks
+from replicator.manifest import Head, Manifest, advance, first_head, resume
+from replicator.marks import ArchiveMarks, JoinedMarks
 from replicator.note import Verifier, parse_head
 from replicator.planning import BackupPoint, Holdings, Range, SegmentFact, SnapshotPoint
 from replicator.segment import contiguous, read_blocks
@@ -178,8 +178,7 @@ class ArchiveIndex:
         return split_checkpoints(fetch(self.store, entry, None), entry.key)
 
     def _load_joined(self, entry: CheckpointsEntry) -> ListedMarks:
-        manifests = [parse_manifest(c.manifest, entry.key) for c in self.checkpoints(entry)]
-        return ListedMarks(Mark(manifest.time, manifest.position) for manifest in manifests)
+        return ListedMarks(JoinedMarks(self.checkpoints(entry), entry.key))
 
     # What the archive holds
 
@@ -196,7 +195,7 @@ class ArchiveIndex:
     @property
     def marks(self) -> ArchiveMarks:
         """Of every checkpoint."""
-        return ArchiveMarks(self._older, ListedMarks(self._recent), self._load)
+        return ArchiveMarks(self._older, ListedMarks(tuple(self._recent)), self._load)
 
     @property
     def entries(self) -> list[Entry]:

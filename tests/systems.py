@@ -101,7 +101,7 @@ class TestSystem:
         text, recipient = new_identity()
         self.identity = Identity(text)
         self.signer = Signer(f"rekam/{CLINIC}", bytes(range(32)))
-        self.kept_keys = MemoryKeys(self.clock)
+        self.kept_keys = self.new_keys()
         self.key_store: ObjectStore = MemoryStore(self.clock)
         self.place = MemoryPlace(self.clock)
         self.place.open(self.counts, create=True)
@@ -113,6 +113,10 @@ class TestSystem:
             archive_id="a" * 32,
             recipients=[recipient],
         )
+
+    def new_keys(self) -> KeyStore:
+        """An empty store of patients' keys."""
+        return MemoryKeys(self.clock)
 
     def log(self) -> EventLog:
         return self.place.open()
@@ -201,7 +205,8 @@ class TestSystem:
     def lose_keys(self) -> None:
         """As after a checkpoint: what was sealed since, under a key that nobody backed up, is lost with the store."""
         self.key_backup().bring_up_to_date(self.kept_keys)
-        self.kept_keys = MemoryKeys(self.clock)
+        self.kept_keys.close()
+        self.kept_keys = self.new_keys()
 
     def misplace(self, key: bytes, value: bytes, random: Random) -> None:
         """A producer that chooses partitions by itself."""

@@ -26,7 +26,7 @@ from replicator.entries import (
 from replicator.joined import joined_key
 from replicator.rotations import recipients_key, says_what_its_entry_does, signer_key
 from replicator.segment import segment_key
-from replicator.summary import summary_key
+from replicator.summary import names_summary
 
 AHEAD_BYTES = 64 * 1024 * 1024
 """Stored bytes that are asked for before they are looked at (one object is always asked for)."""
@@ -106,7 +106,7 @@ def _fits(entry: Entry) -> bool:
     if isinstance(entry, CheckpointsEntry):
         return entry.key == joined_key(entry.first.n, entry.last.n, stored)
     if isinstance(entry, SummaryEntry):
-        return entry.key == summary_key(entry.n, stored)
+        return names_summary(entry.key, entry.n, stored)
     if isinstance(entry, RecipientsEntry):
         return entry.key == recipients_key(stored)
     if isinstance(entry, SignerEntry):

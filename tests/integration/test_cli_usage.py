@@ -26,7 +26,7 @@ COMMANDS = {
         "backup verify",
         "backup expire",
     ),
-    *("recover", "points", "show", "history", "digest", "status", "erase", "restrict", "keys check"),
+    *("recover", "points", "show", "history", "digest", "status", "erase", "restrict", "due", "keys check"),
     *("keys rotate recipients", "keys rotate signing"),
     *("witness init", "witness trust", "witness serve", "witness ask"),
     *("archive list", "archive add", "archive copy", "archive compare", "archive prune", "archive repair"),
