@@ -27,10 +27,13 @@ BENCHMARKS: dict[str, str] = {
     "peer": "the same work against the eventsourcing library on SQLite",
     "segments": "segment building with its tree",
     "shipping": "shipping a log into an archive: SQLite and Kafka, and the memory it takes",
+    "lag": "how far the archive is behind while events come steadily",
     "replay": "replay from the archive into SQLite and PostgreSQL tables",
     "snapshot": "from a snapshot at 95 % of the log plus the tail",
     "verify": "an auditor reads an archive again: stored bytes, and every record",
     "sealing": "what sealing patients' payloads costs: bytes, writing, replay",
+    "opening": "opening the archive of ten years, and planning a recovery into the middle of them",
+    "backup": "what a full backup costs: appends meanwhile, and bytes against one zstd stream and pgBackRest",
     "memory": "a recovery's memory and time at two sizes",
 }
 

@@ -7,6 +7,7 @@ it, and the highest memory of the process and its children together, in MiB.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -29,10 +30,12 @@ from services.recovery import acting
 Report = dict[str, Any]
 
 
-def run_child(work: str, *arguments: str) -> Report:
+def run_child(work: str, *arguments: str, **environment: str) -> Report:
     """What the child reports. Raises Broken where it fails, with the last line that it said."""
     command = [sys.executable, "-m", "benchmarks.child", work, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise Broken(f"{work} failed: {last}")
@@ -83,10 +86,23 @@ def recover(home: str) -> Report:
     actor = {"id": "benchmark", "role": "operator", "system": "benchmark"}
     request = acting.Request(Target(None), actor, "benchmark")
     report = acting.Report(started=place.clock())
-    silent: Callable[[str], object] = lambda text: None  # noqa: E731  # a name for nothing to say
-    view, plan = acting.prepare(place, request, silent, ship_first=True)
-    acting.act(place, request, view, plan, report, silent)
-    return {"records": report.restored_records, "steps": report.steps, "tables": plan.tables}
+    view, planned = acting.prepare(place, request, _silent, ship_first=True)
+    acting.act(place, request, view, planned, report, _silent)
+    return {"records": report.restored_records, "steps": report.steps, "tables": planned.tables}
+
+
+def plan(home: str, time: str) -> Report:
+    """What `rekam recover --to TIME --dry-run` does in a home without log and tables."""
+    place = Home.open(Path(home))
+    actor = {"id": "benchmark", "role": "operator", "system": "benchmark"}
+    request = acting.Request(Target(int(time)), actor, "benchmark")
+    view, planned = acting.prepare(place, request, _silent, ship_first=False)
+    view.close()
+    return {"position": planned.position.records()}
+
+
+def _silent(text: str) -> None:
+    """Nothing is said."""
 
 
 def high_water_mib() -> float:
@@ -103,6 +119,7 @@ WORKS: dict[str, Callable[..., Report]] = {
     "rebuild": rebuild,
     "from_snapshot": from_snapshot,
     "recover": recover,
+    "plan": plan,
 }
 
 

@@ -47,7 +47,7 @@ def shipped_clinic(bench: Bench) -> Home:
 
 def make_clinic(bench: Bench, events: int) -> Home:
     """A new one with the first `events` of the simulation, shipped, without a snapshot."""
-    home = _new_home(bench)
+    home = new_home(bench)
     with closing(home.log()) as log:
         _write(bench, log, events)
         ship(home, log)
@@ -55,7 +55,7 @@ def make_clinic(bench: Bench, events: int) -> Home:
 
 
 def _with_snapshot(bench: Bench) -> Home:
-    home = _new_home(bench)
+    home = new_home(bench)
     with closing(home.log()) as log:
         _write(bench, log, int(bench.events * SNAPSHOT_AT))
         with closing(home.tables()) as tables:
@@ -66,11 +66,12 @@ def _with_snapshot(bench: Bench) -> Home:
     return home
 
 
-def _new_home(bench: Bench) -> Home:
-    places = ("sqlite:log.db", "sqlite:tables.db", ArchiveSettings())
-    wanted = Wanted(
-        "Benchmark", "Asia/Jakarta", *places, sealing=False
-    )  # what sealing costs: benchmark `sealing`
+def new_home(bench: Bench, log: str = "sqlite:log.db") -> Home:
+    """A clinic that has nothing yet, its tables and archive on the embedded default.
+
+    Not sealed: what that costs is the benchmark `sealing`'s.
+    """
+    wanted = Wanted("Benchmark", "Asia/Jakarta", log, "sqlite:tables.db", ArchiveSettings(), sealing=False)
     return make_home(bench.scratch("clinic"), wanted)
 
 

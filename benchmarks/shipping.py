@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import statistics
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -11,9 +10,9 @@ from pathlib import Path
 from benchmarks.child import Report, run_child
 from benchmarks.harness import Bench, Figure, Missing, at_least, at_most, say
 from benchmarks.inputs import opener, simulated_log, write_log
-from benchmarks.servers import KAFKA, address, delete_topics
+from benchmarks.servers import new_topics
 from events.log import Entry
-from events.position import EVENTS, TOPICS, Partition
+from events.position import EVENTS, Partition
 from services.places import open_log
 
 FRACTION = 4
@@ -67,14 +66,9 @@ def _stored(report: Report, log: Path) -> float:
 @contextmanager
 def kafka_log(source: Path) -> Iterator[str]:
     """The URL of a log on Kafka, under a prefix of its own, that holds the same events. Raises Missing."""
-    with address("kafka", KAFKA) as server:
-        prefix = f"bench-{secrets.token_hex(4)}."
-        url = f"kafka://{server}/{prefix}?partitions=1&replication=1"
+    with new_topics() as url:
         say("  copying the log to Kafka")
-        try:
-            with closing(opener(source)()) as log, closing(open_log(url, Path("/"), create=True)) as copy:
-                for batch in log.read(EVENTS_PARTITION, 0, log.end()[EVENTS_PARTITION]):
-                    copy.append(EVENTS, [Entry(record.key, record.value) for record in batch])
-            yield url
-        finally:
-            delete_topics(server, [f"{prefix}{topic}" for topic in TOPICS])
+        with closing(opener(source)()) as log, closing(open_log(url, Path("/"), create=True)) as copy:
+            for batch in log.read(EVENTS_PARTITION, 0, log.end()[EVENTS_PARTITION]):
+                copy.append(EVENTS, [Entry(record.key, record.value) for record in batch])
+        yield url

@@ -15,7 +15,7 @@ Times are milliseconds since 1970 UTC.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, overload
 
 from events.envelope import Epoch
@@ -56,10 +56,10 @@ class Marks(Protocol):
 
 
 class ListedMarks(Sequence[Mark]):
-    """Marks in memory."""
+    """Marks in a sequence, looked at where a bisection looks."""
 
-    def __init__(self, marks: Iterable[Mark] = ()) -> None:
-        self._marks = list(marks)
+    def __init__(self, marks: Sequence[Mark] = ()) -> None:
+        self._marks = marks
 
     @overload
     def __getitem__(self, index: int) -> Mark: ...

@@ -216,6 +216,15 @@ class Tables:
         applied = self.database.fetch("SELECT sum(version) FROM streams")[0][0]
         return {Verdict.APPLIED.value: int(applied or 0), **odd}
 
+    def last_happened(self) -> dict[str, int]:
+        """stream -> when the last of its events happened (microseconds since 1970), those of erasure left aside.
+
+        Raises Busy while the journal is being filled.
+        """
+        self.require_journal()
+        sql = "SELECT stream, max(occurred_at) FROM journal WHERE substr(type, 1, 8) <> 'erasure.' GROUP BY stream"
+        return {str(stream): int(micros) for stream, micros in self.database.fetch(sql)}
+
     # -- finding ---------------------------------------------------------------------------------------------
 
     def find_patient(self, text: str) -> list[str]:

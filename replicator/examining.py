@@ -122,7 +122,7 @@ def examine_digests(subject: Subject, found: Found, check: Check) -> None:
 def examine_decode(subject: Subject, found: Found, check: Check, keys: KeyStore | None = None) -> None:
     """Every record and row decodes; records are those of their segment's tree; the blobs that they name are there, and
     hold what their events say as far as `keys`, the patients', open them."""
-    if subject.index.config.recipients and subject.index.identity_key is None:
+    if subject.index.recipients and subject.index.identity_key is None:
         found.open.append("nothing was decoded: this machine does not hold the owner's identity")
         return
     files = Files(keys)

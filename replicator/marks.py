@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from typing import overload
 
 from events.effective import ListedMarks, Mark
 from events.position import Position
 from replicator.entries import CheckpointsEntry, End
+from replicator.joined import Checkpoint
+from replicator.manifest import parse_manifest
 
 Load = Callable[[CheckpointsEntry], ListedMarks]
 
@@ -67,6 +70,34 @@ class ArchiveMarks:
         entry = self._older[at - 1]
         whole = entry.last.position.control <= offset
         return entry.last.position if whole else self._load(entry).unseen(offset)
+
+
+class JoinedMarks(Sequence[Mark]):
+    """Those of a joined object, each parsed when it is looked at: a day holds thousands, and a moment needs a dozen."""
+
+    def __init__(self, checkpoints: Sequence[Checkpoint], where: str) -> None:
+        """Whoever looks at one that is no manifest gets Corrupt naming `where`."""
+        self._checkpoints = checkpoints
+        self._where = where
+        self._parsed: dict[int, Mark] = {}
+
+    def __len__(self) -> int:
+        return len(self._checkpoints)
+
+    @overload
+    def __getitem__(self, index: int) -> Mark: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Mark]: ...
+    def __getitem__(self, index: int | slice) -> Mark | Sequence[Mark]:
+        if isinstance(index, slice):
+            return [self._at(at) for at in range(len(self))[index]]
+        return self._at(range(len(self))[index])
+
+    def _at(self, index: int) -> Mark:
+        if index not in self._parsed:
+            manifest = parse_manifest(self._checkpoints[index].manifest, self._where)
+            self._parsed[index] = Mark(manifest.time, manifest.position)
+        return self._parsed[index]
 
 
 def _mark(end: End) -> Mark:

@@ -11,15 +11,22 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import zstandard
+
 from events.errors import BadInput, Corrupt
 from replicator.canonical import canonical, parse_canonical
+from replicator.container import ZSTD_LEVEL
 from replicator.entries import Entry, parse_entry
 from replicator.manifest import FORMAT
 from replicator.stores import ObjectReader
 
 SUMMARIES = "summaries/"
 CANDIDATES = 4
-_KEY = re.compile(r"summaries/([0-9]{12})-([0-9a-f]{64})\.json\Z")
+MAX_BYTES = 1024 * 1024 * 1024
+"""Of a summary, unpacked: that of a hundred years has a tenth."""
+PACKED = ".zst"
+"""What the keys of packed summaries end in; the first ones were not."""
+_KEY = re.compile(r"summaries/([0-9]{12})-([0-9a-f]{64})\.json(\.zst)?\Z")
 
 
 def add_entries(current: dict[str, Entry], new: Iterable[Entry]) -> None:
@@ -47,8 +54,8 @@ class Summary:
     """Those that count, by key, in commit order."""
 
     def to_bytes(self) -> bytes:
-        """Canonical JSON."""
-        return canonical(
+        """Canonical JSON in one zstandard frame: one is written every hour, and ten years come to 10 MiB."""
+        plain = canonical(
             {
                 "format": FORMAT,
                 "n": self.n,
@@ -57,11 +64,12 @@ class Summary:
                 "entries": [entry.raw for entry in self.entries.values()],
             }
         )
+        return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(plain)
 
 
 def parse_summary(data: bytes, where: str) -> Summary:
     """Raises Corrupt naming `where`."""
-    raw = parse_canonical(data, where)
+    raw = parse_canonical(_unpacked(data, where), where)
     try:
         if raw["format"] != FORMAT:
             raise ValueError("another format")
@@ -73,8 +81,27 @@ def parse_summary(data: bytes, where: str) -> Summary:
         raise Corrupt(f"{where} is not a summary of format {FORMAT} ({type(error).__name__})") from None
 
 
+def _unpacked(data: bytes, where: str) -> bytes:
+    """The size that a frame tells is looked at first: nothing signed it yet."""
+    if not where.endswith(PACKED):
+        return data
+    try:
+        size = zstandard.frame_content_size(data)
+        if not 0 <= size <= MAX_BYTES:
+            raise ValueError("of no or too large a size")
+        return zstandard.ZstdDecompressor().decompress(data, max_output_size=MAX_BYTES)
+    except (ValueError, zstandard.ZstdError):
+        raise Corrupt(f"{where} does not unpack") from None
+
+
 def summary_key(n: int, digest: str) -> str:
-    return f"{SUMMARIES}{n:012d}-{digest}.json"
+    return f"{SUMMARIES}{n:012d}-{digest}.json{PACKED}"
+
+
+def names_summary(key: str, n: int, digest: str) -> bool:
+    """Whether the key is that of summary n with these stored bytes, packed or not."""
+    found = _KEY.match(key)
+    return found is not None and (int(found[1]), found[2]) == (n, digest)
 
 
 def summary_number(key: str) -> int | None:

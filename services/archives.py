@@ -10,6 +10,7 @@ from events.errors import LostData, Refused, RekamError, Unavailable
 from services.backups.keeping import back_up_forever
 from services.home import Home
 from services.replicating import Outcome, replicate_forever, replicate_once
+from services.running import give_way
 from services.witnessing.asking import Asking
 
 Tell = Callable[[str], object]
@@ -47,6 +48,7 @@ def replicate_each_forever(places: Sequence[Home], stop: threading.Event, tell: 
 
     def back_up(place: Home) -> None:
         name = f"{place.archive_name}: " if len(places) > 1 else ""
+        give_way()
         back_up_forever(place, done, lambda text: tell(f"{name}{text}"))
 
     keepers = [threading.Thread(target=back_up, args=(p,), name=f"keep-{p.archive_name}") for p in places]

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from events.attachments import erased_owners, remove_owned
 from events.catalogue import SEALED
@@ -149,13 +149,49 @@ def refuse_early(
             "this patient's record is under legal hold", "lift it first, or name the order: --order TEXT"
         )
     happened = [row.occurred_at // MICROS for row in journal if not row.type.startswith("erasure.")]
-    kept_until = max(happened, default=now) + round(retention_years * YEAR_MILLIS)
-    if now < kept_until:
-        years = (kept_until - now) / YEAR_MILLIS
+    until = kept_until(max(happened, default=now), retention_years)
+    if now < until:
+        years = (until - now) / YEAR_MILLIS
         raise Refused(
             f"this record must be kept for {years:.1f} more years: {retention_years:g} after its last event",
             "restrict it meanwhile (rekam restrict), or name what orders its erasure: --order TEXT",
         )
+
+
+def kept_until(last: int, retention_years: float) -> int:
+    """Until when a record must be kept whose last event happened at `last`; milliseconds UTC."""
+    return last + round(retention_years * YEAR_MILLIS)
+
+
+class Due(NamedTuple):
+    """A patient whose record need not be kept any longer. Times in milliseconds UTC."""
+
+    stream: str
+    last: int
+    """When the last of their events happened."""
+    until: int
+    """Until when the record had to be kept."""
+
+
+def due(system: System, *, retention_years: float) -> list[Due]:
+    """Patients who may be erased, who waited longest first; not those under legal hold, nor those erased.
+
+    Raises Busy while the journal is being filled.
+    """
+    with (
+        closing(system.log()) as log,
+        closing(system.tables()) as tables,
+        closing(system.patient_keys()) as keys,
+    ):
+        catch_up_whole(system.log_opener(), log, tables)
+        held = {stream for stream in keys.marks(HELD) if standing(keys, stream, HELD) is not None}
+        kept = held | keys.marks(ERASED).keys()
+        found = [
+            Due(stream, last // MICROS, kept_until(last // MICROS, retention_years))
+            for stream, last in tables.last_happened().items()
+            if stream.startswith(PATIENT) and stream not in kept
+        ]
+    return sorted((d for d in found if d.until <= system.clock()), key=lambda d: (d.until, d.stream))
 
 
 def _mark(system: System, stream: str, name: str, request: Request, **more: Any) -> Mark:

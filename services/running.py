@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 
 from events.errors import Busy, Unavailable
 from projections.projector import project
@@ -13,6 +15,8 @@ from services.system import System
 
 IDLE_SECONDS = 0.2
 RETRY_SECONDS = 2.0
+GIVEN_WAY = 10
+"""The nice value of what runs beside."""
 
 Tell = Callable[[str], object]
 
@@ -54,3 +58,13 @@ def keep(works: Sequence[Callable[[], None]], stop: threading.Event) -> None:
         thread.join()
     if failures:
         raise failures[0]
+
+
+def give_way() -> None:
+    """From here on this thread, and those that it starts, give way to whoever else wants a processor, as `nice` does.
+
+    Where the system knows priorities of processes alone, nothing changes.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), GIVEN_WAY)

@@ -126,7 +126,7 @@ def event(e: model.Event) -> Event:
 
 
 def marks(log: model.Log) -> ListedMarks:
-    return ListedMarks(Mark(time, position(held)) for time, held in log.checkpoints)
+    return ListedMarks([Mark(time, position(held)) for time, held in log.checkpoints])
 
 
 class ModelIndex:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 import uuid
+from pathlib import Path
 from random import Random
 
 import psycopg
@@ -13,7 +15,9 @@ from events.clock import wall_millis
 from events.errors import LogMissing
 from events.kafka_log import KafkaLog
 from events.log import EventLog, LogRestorer
+from events.patient_keys import SECRET_BYTES
 from events.position import EVENTS
+from events.sqlite_keys import SqliteKeys
 from replicator.stores import ObjectStore
 from tests.log_places import Place
 from tests.systems import HandClock, TestSystem
@@ -39,10 +43,13 @@ class WallClock(HandClock):
 
 
 class RealSystem(TestSystem):
-    """A system whose log stands at `site`, opened once and kept until it is lost."""
+    """A system whose log stands at `site`, opened once and kept until it is lost; patients' keys in `folder`."""
 
-    def __init__(self, site: Place, store: ObjectStore, tables_at: str, counts: dict[str, int]) -> None:
+    def __init__(
+        self, site: Place, store: ObjectStore, tables_at: str, counts: dict[str, int], folder: Path
+    ) -> None:
         self.site = site
+        self.folder = folder
         self._log: EventLog | None = None
         super().__init__(tables_at, WallClock(), store, counts)
         self._keep(site.open(counts, create=True))
@@ -54,6 +61,13 @@ class RealSystem(TestSystem):
 
     def log(self) -> EventLog:
         return self._log or self._keep(self.site.open())
+
+    def new_keys(self) -> SqliteKeys:
+        for lost in self.folder.glob("patients.db*"):
+            lost.unlink()
+        wrapping = self.folder / "wrapping.key"
+        wrapping.write_text(secrets.token_hex(SECRET_BYTES))
+        return SqliteKeys(self.folder / "patients.db", wrapping)
 
     def restorer(self) -> LogRestorer:
         return self.site.restorer()
@@ -99,6 +113,7 @@ class RealSystem(TestSystem):
         self._let_go()
         self.site.discard()
         self.lose_tables()
+        self.kept_keys.close()
 
 
 def fresh_schema(url: str) -> str:

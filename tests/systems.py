@@ -103,7 +103,7 @@ class TestSystem:
         text, recipient = new_identity()
         self.identity = Identity(text)
         self.signer = Signer(f"rekam/{CLINIC}", bytes(range(32)))
-        self.kept_keys = MemoryKeys(self.clock)
+        self.kept_keys = self.new_keys()
         self.kept_blobs = MemoryBlobs()
         self.key_store: ObjectStore = MemoryStore(self.clock)
         self.place = MemoryPlace(self.clock)
@@ -116,6 +116,10 @@ class TestSystem:
             archive_id="a" * 32,
             recipients=[recipient],
         )
+
+    def new_keys(self) -> KeyStore:
+        """An empty store of patients' keys."""
+        return MemoryKeys(self.clock)
 
     def log(self) -> EventLog:
         return self.place.open()
@@ -212,7 +216,8 @@ class TestSystem:
     def lose_keys(self) -> None:
         """As after a checkpoint: what was sealed since, under a key that nobody backed up, is lost with the store."""
         self.key_backup().bring_up_to_date(self.kept_keys)
-        self.kept_keys = MemoryKeys(self.clock)
+        self.kept_keys.close()
+        self.kept_keys = self.new_keys()
 
     def lose_blobs(self) -> None:
         self.kept_blobs = MemoryBlobs()

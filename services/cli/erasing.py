@@ -11,8 +11,9 @@ import typer
 from events.errors import RekamError, WrongUsage
 from services.cli.looking import PatientArgument
 from services.cli.options import HomeOption, JsonOption, open_home, operator
-from services.cli.output import print_json, say, show
+from services.cli.output import print_json, say, show, show_table
 from services.erasing import Report, Request, enter
+from services.erasing import due as patients_due
 from services.erasing import erase as erase_patient
 from services.erasing import restrict as restrict_patient
 from services.home import Home
@@ -26,6 +27,7 @@ ReasonOption = Annotated[
 def register(app: typer.Typer) -> None:
     app.command("erase")(erase)
     app.command("restrict")(restrict)
+    app.command("due")(due)
 
 
 def erase(
@@ -115,6 +117,21 @@ def restrict(
         print_json({"patient": stream, "kind": kind, "lifted": lift})
     else:
         show(f"{stream}: the {kind} {'is lifted' if lift else 'holds, whatever is recovered'}.")
+
+
+def due(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """List the patients whose record need not be kept any longer: nobody is erased without being named."""
+    place = open_home(home)
+    years = place.settings.erasure.retention_years
+    found = patients_due(place, retention_years=years)
+    rows = [(d.stream, show_millis(d.last, place.zone), show_millis(d.until, place.zone)) for d in found]
+    if as_json:
+        named = [{"patient": stream, "last": last, "kept_until": until} for stream, last, until in rows]
+        print_json({"retention_years": years, "patients": named})
+    elif rows:
+        show_table(("patient", "last event", "to be kept until"), rows)
+    else:
+        show(f"Nobody: a record is kept for {years:g} years after its last event.")
 
 
 def _request(patient: str, reason: str, order: str | None) -> Request:

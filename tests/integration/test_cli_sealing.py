@@ -147,6 +147,18 @@ def test_too_early_and_under_hold_is_refused_unless_ordered(clinic: Clinic) -> N
     assert clinic.shows_nothing(patient)
 
 
+def test_who_need_not_be_kept_any_longer_is_listed(clinic: Clinic) -> None:
+    assert clinic.do("due")["patients"] == []
+    settings = {"REKAM_ERASURE__RETENTION_YEARS": "0"}
+    patients = set(clinic.patients())
+    held, erased, *_ = patients
+    rekam(clinic.home, "restrict", held, "--hold", "--reason", "lawsuit")
+    rekam(clinic.home, "erase", erased, "--reason", "its time has come", **settings)
+    found = rekam(clinic.home, "due", "--json", **settings).json()["patients"]
+    assert {row["patient"] for row in found} == patients - {held, erased}
+    assert [row["kept_until"] for row in found] == sorted(row["last"] for row in found)
+
+
 def test_an_erasure_leaves_everybody_else_and_a_ledger_without_identifiers(clinic: Clinic) -> None:
     patient, other = clinic.patients()[:2]
     others = clinic.rows(other)

@@ -34,6 +34,7 @@ from projections.store import JournalRow, Tables
 from projections.system_tables import JOURNAL
 from replicator.memory_store import MemoryStore
 from replicator.planning import Target
+from replicator.stores import ObjectStore
 from services.projecting import catch_up
 from services.recovery.acting import Report, Request, act, prepare
 from services.replicating import ship, take_snapshot
@@ -129,13 +130,17 @@ class Laws(RuleBasedStateMachine):
     @initialize(seed=st.integers(0, 2**32))
     def begin(self, seed: int) -> None:
         self.system = self.make_system(Path(self.folder.name))
-        self.system.key_store = self.key_store = DyingStore(MemoryStore(self.system.clock))
+        self.system.key_store = self.key_store = DyingStore(self.make_key_store(Path(self.folder.name)))
         self.life = self.begin_life(seed)
         self.moments: dict[int, Any] = {}
         """time -> the digest that was taken then"""
 
     def begin_life(self, seed: int) -> Life:
         return Life(seed, self.system)
+
+    def make_key_store(self, folder: Path) -> ObjectStore:
+        """Where patients' keys are backed up."""
+        return MemoryStore(self.system.clock)
 
     def make_system(self, folder: Path) -> TestSystem:
         self.store = DyingStore(MemoryStore())

@@ -198,6 +198,12 @@ def test_both_databases_give_one_digest(seed: int, postgresql_database: str) -> 
         project(history.log, other)
         assert digest(one) == digest(other)
         assert everything(one) == everything(other)
+        happened = one.last_happened()
+        assert happened == other.last_happened() == {s: last_of(one, s) for s in happened}
+
+
+def last_of(tables: Tables, stream: str) -> int:
+    return max(row.occurred_at for row in tables.journal(stream))
 
 
 def test_the_histories_hold_everything() -> None:

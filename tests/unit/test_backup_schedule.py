@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from dataclasses import replace
 
 import pytest
@@ -25,6 +28,7 @@ from services.backups.cadence import (
 )
 from services.backups.schedule import DAY, HOUR, Schedule, due, full_millis, parse_every
 from services.backups.standing import overdue, unkept
+from services.running import GIVEN_WAY, give_way
 
 NOW = 1_700_000_000_000
 WEEKLY = Schedule(7 * DAY, DAY)
@@ -201,3 +205,24 @@ def test_objectives_that_cannot_be_kept_are_said() -> None:
     )
     quiet = cadence(aim.objectives, ASSUMED, Tail(10, 10, 0, 10))
     assert list(unkept(aim, quiet, 1)) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="priorities of threads are Linux's")
+def test_what_gives_way_is_its_own_thread_and_those_that_it_starts() -> None:
+    found = []
+
+    def nice() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    def work() -> None:
+        give_way()
+        inner = threading.Thread(target=lambda: found.append(nice()))
+        inner.start()
+        inner.join()
+        found.append(nice())
+
+    before = nice()
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [GIVEN_WAY, GIVEN_WAY] and nice() == before
