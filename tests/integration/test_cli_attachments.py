@@ -426,3 +426,22 @@ def test_evidence_of_what_the_archive_lacks_is_inconclusive(clinic: Clinic, tmp_
     rekam(clinic.home, "audit", "evidence", ada, "-o", file)
     found = rekam(clinic.home, "audit", "check", file, "--json", code=4).json()
     assert found["reasons"] == ["an attached file that an event names is not in the file"]
+
+
+def test_files_of_before_and_after_a_rotation_of_every_key_come_back(clinic: Clinic, tmp_path: Path) -> None:
+    ada, *_ = clinic.patients()
+    before = clinic.attach(ada, "scan.pdf", SCAN)
+    clinic.ship()
+    for what in (("recipients", "--new-identity"), ("signing",)):
+        clinic.do("keys", "rotate", *what, "--reason", "a test")
+    clinic.attach(ada, "scan.pdf", SCAN, "--title", "the same file again")
+    after = clinic.attach(ada, "letter.txt", LETTER)
+    assert clinic.ship()["missing_attachments"] == 0 and len(clinic.shipped) == 2
+    new = clinic.to_empty_machine(tmp_path / "new")
+    assert new.recover()["attachments"]["files"] == 2
+    assert new.read(ada, before["document"]) == SCAN and new.read(ada, after["document"]) == LETTER
+    assert new.do("backup", "verify", "--depth", "decode")["counts"]["attachments_opened"] == 2
+    file = tmp_path / "evidence.json"
+    rekam(new.home, "audit", "evidence", ada, "-o", file)
+    checked = rekam(new.home, "audit", "check", file, "--json").json()
+    assert checked["outcome"] == "ok" and len(checked["told"]["files"]) == 3
