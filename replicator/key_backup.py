@@ -79,20 +79,29 @@ class KeyBackup:
         place: str,
         keep_days: float,
         signer: Callable[[], Signer],
-        verifier: Callable[[], Verifier],
+        verifiers: Callable[[], Sequence[Verifier]],
         clock: Clock = wall_millis,
     ) -> None:
         """`open_store`: opens the place, made if it is to be and is not there. `place`: its name.
 
-        `signer` and `verifier`: the clinic's, asked for when one is needed.
+        `signer` and `verifiers`: the clinic's, asked for when they are needed.
         """
         self._open, self._clinic, self._place = open_store, clinic_id, place
         self._numbers = f"{place} (numbers)"
         self._recipients = Recipients(recipients)
-        self._signer, self._verifier = signer, verifier
+        self._signer, self._verifiers = signer, verifiers
         self._keep_millis = round(keep_days * 86_400_000)
         self._clock = clock
         self._looked_at: int | None = None
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Who opens what is backed up."""
+        return self._recipients.texts
+
+    def is_used(self, keys: KeyStore) -> bool:
+        """Whether anything was backed up here, or there is anything to back up."""
+        return bool(keys.backed_up(self._place) or keys.changes(0).total)
 
     def bring_up_to_date(self, keys: KeyStore) -> None:
         """Everything that the store holds now is backed up on return.
@@ -214,7 +223,7 @@ class KeyBackup:
             if number >= 0 and backup.number < number:
                 break
             try:
-                documents.append(_read(store, backup, identity, self._verifier()))
+                documents.append(_read(store, backup, identity, self._verifiers()))
             except (Corrupt, NoSuchObject):
                 damaged.append(backup.key)
                 continue
@@ -272,7 +281,7 @@ def _statement(document: dict[str, Any]) -> bytes:
 
 
 def _read(
-    store: ObjectStore, backup: Backup, identity: Identity, verifier: Verifier
+    store: ObjectStore, backup: Backup, identity: Identity, verifiers: Sequence[Verifier]
 ) -> tuple[list[KeptKey], list[Mark]]:
     """Raises Corrupt where it is not what the clinic signed under that number."""
     key = backup.key
@@ -285,7 +294,7 @@ def _read(
         if raw["format"] > FORMAT:
             raise Refused(f"{key} has format {raw['format']}", "use a newer release")
         document = {name: value for name, value in raw.items() if name != "statement"}
-        signed = open_note(raw["statement"].encode(), [verifier], key)
+        signed = open_note(raw["statement"].encode(), verifiers, key)
         if signed != _statement(document) or (raw["n"], raw["full"]) != (backup.number, backup.full):
             raise Corrupt(f"{key} is not what was signed")
         keys = [KeptKey(str(i), str(s), int(at), _secret(secret)) for i, s, at, secret in raw["keys"]]

@@ -5,7 +5,9 @@ An erasure goes step by step, and each step holds when the next does not come to
 1. the keys are destroyed and the stream is marked: from here on no reader here shows anything of it;
 2. `PatientErased` is appended, which names the key, and the tables are blanked;
 3. the keys are backed up without those; what older backups may still hold goes in a known time;
-4. an entry of the ledger, and a checkpoint that names it: from here on every recovery erases again.
+4. an entry of the ledger, and a checkpoint that names it: from here on every recovery erases again;
+5. the files of their documents are removed here, named by an event or not. The archive has them by then, unreadable as
+   they are, so that nothing that a checkpoint covers is missing.
 
 What holds whatever a rewind does are the marks and the ledger; the events tell about it. A restriction is a mark and
 an event likewise; one that holds against erasure (a legal hold) is a mark of its own.
@@ -18,6 +20,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from events.attachments import erased_owners, remove_owned
 from events.catalogue import SEALED
 from events.client import Client, Draft
 from events.codec import Unreadable, decode_events
@@ -70,6 +73,8 @@ class Report:
     no day is known, since backups are on hold."""
     in_the_clear: int
     """Events that were written unsealed: they stay on the log and in the archive, and are not shown."""
+    files: int
+    """Attached files that were removed from this machine."""
 
 
 def erase(
@@ -78,8 +83,10 @@ def erase(
     *,
     retention_years: float,
     tell: Callable[[str], object] = lambda text: None,
+    enter_others: Callable[[], object] = lambda: None,
 ) -> Report:
     """`tell` hears first by what name the same command goes on: no number of the patient's leads to them any more.
+    `enter_others`: brings the erasure to further archives, while the patient's files are still here to be shipped.
 
     Raises Refused before the patient's time has come, unless ordered; else whatever stopped a step: run it again."""
     with (
@@ -102,6 +109,8 @@ def erase(
         until = system.key_backup().replace(keys)
         archive = system.archive()
         checkpoint = enter(system, log)
+        enter_others()
+        files = remove_owned(system.blobs(), erased_owners(keys, [stream]))
     return Report(
         stream,
         ids,
@@ -110,6 +119,7 @@ def erase(
         len(archive.snapshots),
         until_of(system),
         _in_the_clear(journal),
+        files,
     )
 
 

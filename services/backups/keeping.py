@@ -70,7 +70,7 @@ def verify_due(system: System, index: ArchiveIndex, stop: threading.Event, tell:
         if stop.is_set():
             raise Stopped
 
-    opens = index.identity_key is not None or not index.config.recipients
+    opens = index.identity_key is not None or not index.recipients
     deepest = Depth.SENTINEL if opens else Depth.DIGESTS
     depth = due_verification(index.verifications, index.backups, system.clock(), system.schedule, deepest)
     if depth is not None:

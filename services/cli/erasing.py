@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -42,9 +43,14 @@ def erase(
     """Erase a patient for ever: their keys are destroyed and no recovery brings them back. Cannot be undone."""
     place = open_home(home)
     request = _request(patient, reason, order)
-    report = erase_patient(place, request, retention_years=place.settings.erasure.retention_years, tell=say)
-    for other in place.archives()[1:]:
-        report = _enter(other, report)
+    report = erase_patient(
+        place,
+        request,
+        retention_years=place.settings.erasure.retention_years,
+        tell=say,
+        enter_others=partial(_enter_others, place),
+    )
+    report = _with_others(place, report)
     until = _day(place, report.backups_until)
     if as_json:
         found = {"patient": report.stream, "keys": list(report.keys), "checkpoint": report.checkpoint}
@@ -53,6 +59,7 @@ def erase(
             "snapshots": report.snapshots,
             "snapshots_until": _day(place, report.snapshots_until),
             "in_the_clear": report.in_the_clear,
+            "files": report.files,
         }
         print_json(found)
         return
@@ -64,23 +71,30 @@ def _day(place: Home, millis: int | None) -> str | None:
     return None if millis is None else show_millis(millis, place.zone)
 
 
-def _enter(place: Home, report: Report) -> Report:
-    """In another archive's ledger too; the report with its snapshots."""
+def _with_others(place: Home, report: Report) -> Report:
+    """With the snapshots in further archives, as far as they can be read: the ledger told already where not."""
+    for other in place.archives()[1:]:
+        with suppress(RekamError):
+            if found := len(other.archive().snapshots):
+                ends = (report.snapshots_until, until_of(other))
+                last = None if None in ends else max(end for end in ends if end is not None)
+                report = replace(report, snapshots=report.snapshots + found, snapshots_until=last)
+    return report
+
+
+def _enter_others(place: Home) -> None:
+    for other in place.archives()[1:]:
+        _enter(other)
+
+
+def _enter(place: Home) -> None:
     try:
         with closing(place.log()) as log:
             enter(place, log)
-        found, until = len(place.archive().snapshots), until_of(place)
-        if not found:
-            return report
-        last = (
-            None if None in (until, report.snapshots_until) else max(until or 0, report.snapshots_until or 0)
-        )
-        return replace(report, snapshots=report.snapshots + found, snapshots_until=last)
     except RekamError as error:
         say(
             f"warning: {place.archive_name}: its ledger will name this erasure once it is shipped to: {error}"
         )
-        return report
 
 
 def _words(place: Home, report: Report, until: str | None) -> list[str]:
@@ -91,6 +105,8 @@ def _words(place: Home, report: Report, until: str | None) -> list[str]:
         if until is None
         else f"Older backups of keys may hold theirs until {until}; then they are removed.",
     ]
+    if report.files:
+        lines.append(f"{report.files} attached files were removed from this machine.")
     if report.snapshots:
         last = _day(place, report.snapshots_until)
         when = (

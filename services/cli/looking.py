@@ -41,11 +41,11 @@ def show_(
 ) -> None:
     """One patient's record, now or as it stood at a time."""
     place = open_home(home)
-    with _reading(place) as (log, tables):
+    with reading(place) as (log, tables):
         stream = one_patient(tables, patient)
         with closing(place.patient_keys()) as keys:
             refuse_restricted(keys, stream)
-        record = record_of(tables, stream, _moment(place, log, tables, at))
+        record = record_of(tables, stream, moment_asked(place, log, tables, at))
     if as_json:
         print_json({"patient": stream, "at": at, "tables": _for_people(record, place, exact=True)})
         return
@@ -60,9 +60,9 @@ def history(
 ) -> None:
     """Every event about one patient, in the order of the log, and whether it took effect."""
     place = open_home(home)
-    with _reading(place) as (log, tables):
+    with reading(place) as (log, tables):
         stream = one_patient(tables, patient)
-        events = history_of(tables, stream, _moment(place, log, tables, at))
+        events = history_of(tables, stream, moment_asked(place, log, tables, at))
     rows = [event_json(event, lambda micros: show_micros(micros, place.zone)) for event in events]
     if as_json:
         print_json({"patient": stream, "at": at, "events": rows})
@@ -74,8 +74,8 @@ def history(
 def digest(home: HomeOption = None, at: AtOption = None, as_json: JsonOption = False) -> None:
     """A SHA-256 of each table's content, now or as it stood: the same wherever and however it was made."""
     place = open_home(home)
-    with _reading(place) as (log, tables):
-        moment = _moment(place, log, tables, at)
+    with reading(place) as (log, tables):
+        moment = moment_asked(place, log, tables, at)
         if moment is None:
             found = digest_of(tables)
         else:
@@ -101,7 +101,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
 
 @contextmanager
-def _reading(place: Home) -> Iterator[tuple[EventLog | None, Tables]]:
+def reading(place: Home) -> Iterator[tuple[EventLog | None, Tables]]:
     """The tables, brought to the log's end where there is a log; as they stand where there is none."""
     with closing(place.tables()) as tables:
         try:
@@ -115,7 +115,7 @@ def _reading(place: Home) -> Iterator[tuple[EventLog | None, Tables]]:
             yield log, tables
 
 
-def _moment(place: Home, log: EventLog | None, tables: Tables, at: str | None) -> Moment | None:
+def moment_asked(place: Home, log: EventLog | None, tables: Tables, at: str | None) -> Moment | None:
     if at is None:
         return None
     if log is None:

@@ -47,7 +47,7 @@ class World:
             place="there",
             keep_days=keep_days,
             signer=lambda: signer,
-            verifier=lambda: SIGNER.verifier,
+            verifiers=lambda: [SIGNER.verifier],
             clock=lambda: self.now,
         )
 
