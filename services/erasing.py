@@ -34,9 +34,10 @@ from projections.heads import TablesBase
 from projections.store import JournalRow, Tables
 from replicator.backups import Kind
 from replicator.pruning import GRACE_DAYS
+from services.backups.policy import Policy
 from services.backups.retaining import DAY_MILLIS
 from services.ledger import missing_from_ledger
-from services.patients import HELD, RESTRICTED, one_patient, standing
+from services.patients import HELD, HOLD_SCOPE, RESTRICTED, one_patient, standing
 from services.projecting import catch_up, catch_up_whole
 from services.replicating import ship
 from services.system import System
@@ -67,8 +68,9 @@ class Report:
     """Until when older backups of keys may stand (milliseconds UTC); None: none does."""
     snapshots: int
     """Snapshots in the archive that were taken before: they may hold the data until they are deleted."""
-    snapshots_until: int
-    """When the last of them may go (milliseconds UTC), if backups are taken, expire and are pruned until then."""
+    snapshots_until: int | None
+    """When the last of them may go (milliseconds UTC), if backups are taken, expire and are pruned until then; None:
+    no day is known, since backups are on hold."""
     in_the_clear: int
     """Events that were written unsealed: they stay on the log and in the archive, and are not shown."""
     files: int
@@ -80,9 +82,11 @@ def erase(
     request: Request,
     *,
     retention_years: float,
+    tell: Callable[[str], object] = lambda text: None,
     enter_others: Callable[[], object] = lambda: None,
 ) -> Report:
-    """`enter_others`: brings the erasure to further archives, while the patient's files are still here to be shipped.
+    """`tell` hears first by what name the same command goes on: no number of the patient's leads to them any more.
+    `enter_others`: brings the erasure to further archives, while the patient's files are still here to be shipped.
 
     Raises Refused before the patient's time has come, unless ordered; else whatever stopped a step: run it again."""
     with (
@@ -96,7 +100,8 @@ def erase(
         mark = keys.marks(ERASED).get(stream)
         if mark is None:
             refuse_early(keys, stream, journal, request, system.clock(), retention_years)
-            mark = _mark(system, stream, ERASED, request)
+            mark = _mark(system, keys, stream, ERASED, request)
+        tell(f"Erasing {stream}: if this does not come to its end, name it by that and do it again.")
         ids = tuple(keys.destroy(stream, mark))
         words = {"key_id": ids[0], "legal_basis": request.order, "reason": request.reason}
         _append(system, log, tables, stream, (PATIENT_ERASED, words), request, key=f"erase {stream}")
@@ -106,17 +111,34 @@ def erase(
         checkpoint = enter(system, log)
         enter_others()
         files = remove_owned(system.blobs(), erased_owners(keys, [stream]))
-        days = system.retention.keep[Kind.FULL].days + GRACE_DAYS
     return Report(
         stream,
         ids,
         checkpoint,
         until,
         len(archive.snapshots),
-        system.clock() + round(days * DAY_MILLIS),
+        until_of(system),
         _in_the_clear(journal),
         files,
     )
+
+
+def until_of(system: System) -> int | None:
+    return snapshots_until(system.retention, system.schedule.full_millis, system.lock_millis, system.clock())
+
+
+def snapshots_until(policy: Policy, full_millis: int | None, lock_millis: int, now: int) -> int | None:
+    """When the last snapshot that was taken until now may go (milliseconds UTC); None: no day is known.
+
+    It is kept as long as its full backup is: for its days, among the newest, under what was built on it until the
+    next one, and while the store locks it.
+    """
+    if policy.holds:
+        return None
+    keep, between = policy.keep, full_millis or 0
+    full = max(keep[Kind.FULL].days * DAY_MILLIS, keep[Kind.FULL].newest * between)
+    built = max(keep[kind].days for kind in (Kind.DIFFERENTIAL, Kind.INCREMENTAL)) * DAY_MILLIS + between
+    return now + round(max(full, built, lock_millis) + GRACE_DAYS * DAY_MILLIS)
 
 
 def enter(system: System, log: EventLog) -> int:
@@ -194,8 +216,11 @@ def due(system: System, *, retention_years: float) -> list[Due]:
     return sorted((d for d in found if d.until <= system.clock()), key=lambda d: (d.until, d.stream))
 
 
-def _mark(system: System, stream: str, name: str, request: Request, **more: Any) -> Mark:
-    body = {"at": system.clock(), "actor": dict(request.actor), "reason": request.reason, **more}
+def _mark(system: System, keys: KeyStore, stream: str, name: str, request: Request, **more: Any) -> Mark:
+    """Newer than the one in its place, though the clock was set back."""
+    held = keys.marks(name).get(stream)
+    at = system.clock() if held is None else max(system.clock(), held.body["at"] + 1)
+    body = {"at": at, "actor": dict(request.actor), "reason": request.reason, **more}
     return Mark(stream, name, {**body, "order": request.order} if name == ERASED else body)
 
 
@@ -228,7 +253,7 @@ def _in_the_clear(journal: list[JournalRow]) -> int:
 
 def restrict(system: System, request: Request, *, hold: bool, lift: bool) -> str:
     """Begins or ends a restriction (or a legal hold), which no rewind lifts; the patient's stream."""
-    name, scope = (HELD, "hold") if hold else (RESTRICTED, "all")
+    name, scope = (HELD, HOLD_SCOPE) if hold else (RESTRICTED, "all")
     with (
         closing(system.log()) as log,
         closing(system.tables()) as tables,
@@ -239,7 +264,7 @@ def restrict(system: System, request: Request, *, hold: bool, lift: bool) -> str
         if stream in keys.marks(ERASED):
             raise Refused("this patient was erased", "there is nothing left to restrict")
         if (standing(keys, stream, name) is None) == (not lift):
-            mark = _mark(system, stream, name, request, lifted=lift)
+            mark = _mark(system, keys, stream, name, request, lifted=lift)
             words: dict[str, Any] = {"scope": scope, "reason": request.reason}
             if lift:
                 payload: Payload = ("id.rekam.erasure.RestrictionLifted", {**words, "restriction": None})

@@ -306,6 +306,8 @@ class Home:
             self.settings_now().archive.recipients,
             place=url,
             keep_days=settings.keys.backup_days,
+            signer=lambda: load_signer(self.keys / SIGNING_KEY),
+            verifiers=self.known_keys,
             clock=self.clock,
         )
 

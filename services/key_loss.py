@@ -148,19 +148,24 @@ def _patient_keys(place: Home, identity: Identity, found: Rehearsal) -> None:
     try:
         restored = place.key_backup().restore(back, identity)
         with closing(place.patient_keys()) as here:
-            standing = {key.id for key in here.changes(0).keys}
+            kept = {key.id: key.secret for key in here.changes(0).keys}
     except Unavailable as error:
         found.open.append(f"patients' keys: {error}")
         return
     except (LostData, Refused) as error:
         found.wrong.append(f"patients' keys: {error.message}")
         return
+    standing = kept.keys()
     held = {key.id for key in back.changes(0).keys}
     found.key_backups, found.keys = restored.backups, len(held)
+    if restored.refused:
+        found.open.append(f"patients' keys: {restored.refused}")
     found.wrong += [f"the backup of keys {key} does not open" for key in restored.damaged]
     lost = Counter(stream for key_id, stream in found.sealed.items() if key_id not in held)
     if lost:
         found.wrong.append(f"the events of {len(lost):,} patients are sealed under keys that no backup holds")
+    if other := [i for i in standing & held if kept[i] is not None and back.find(i) != kept[i]]:
+        found.wrong.append(f"{len(other):,} keys that stand here are destroyed or others in their backup")
     if waiting := standing - held - found.sealed.keys():
         found.open.append(
             f"{len(waiting):,} keys of patients are not backed up yet: 'rekam replicate --once', then check again"

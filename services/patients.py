@@ -9,6 +9,8 @@ from projections.store import Tables
 RESTRICTED = "restricted"
 HELD = "held"
 """Marks: data that is not to be used; data that is not to be erased."""
+HOLD_SCOPE = "hold"
+"""The scope of an event that tells of the latter."""
 
 
 def refuse_restricted(keys: KeyStore, stream: str) -> None:

@@ -283,6 +283,9 @@ def rotate_signing(home: Home, why: Why, *, dry_run: bool = False, prepare: bool
             _attempt(step, partial(_hand_over, place, step, current, following, why))
         if not done.failed:
             done.owner = _switch(home, owner, current, following)
+            _back_up_keys(
+                home, done
+            )  # signed with the new key: whoever has only the new sheet trusts no other
         return done
 
 

@@ -245,15 +245,18 @@ def _keys(system: System, status: Status, archive: ArchiveIndex | None) -> None:
         with closing(system.patient_keys()) as keys:
             missing = len(set(keys.missing().values()))
             erased = {stream: {key.id for key in keys.keys_of(stream)} for stream in keys.marks(ERASED)}
-        ledger = (
-            {key for entry in read_erasures(archive) for key in entry.keys} if archive and erased else set()
-        )
+            ledger = {key for entry in read_erasures(archive) for key in entry.keys} if archive else set()
+            standing = {key for key in ledger if keys.find(key) is not None}
     except (Unavailable, LostData, Refused) as error:
         status.findings.append((Colour.RED, f"patients' keys: {error}"))
         return
     if missing:
         text = f"the keys of {missing:,} patients are missing, and their sealed events show nothing"
         status.findings.append((Colour.RED, f"{text}: bring them back with 'rekam recover --to latest'"))
+    if standing:
+        text = f"{len(standing):,} keys stand that the archive's ledger of erasures says are destroyed"
+        hint = "was the store of keys put back from a copy? 'rekam recover --to latest'"
+        status.findings.append((Colour.RED, f"{text}: {hint}"))
     unfinished = sum(not ids & ledger for ids in erased.values()) if archive else 0
     if unfinished:
         text = f"{unfinished:,} erasures are not in the archive's ledger: run 'rekam erase' for them again"

@@ -195,7 +195,14 @@ class TestSystem:
     def key_backup(self) -> KeyBackup:
         recipients = self.identity.recipients
         return KeyBackup(
-            lambda create: self.key_store, CLINIC, recipients, place="there", keep_days=1, clock=self.clock
+            lambda create: self.key_store,
+            CLINIC,
+            recipients,
+            place="there",
+            keep_days=1,
+            signer=lambda: self.signer,
+            verifiers=lambda: [self.signer.verifier],
+            clock=self.clock,
         )
 
     def log_opener(self) -> Callable[[], LogReader]:

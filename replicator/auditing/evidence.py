@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from events.blobs import named_by
 from events.codec import BODY, MAGIC
 from events.errors import ArchiveDiverged, BadInput
+from events.log import Record
 from events.position import CONTROL_PARTITION, Partition, Position
 from replicator.archive_index import ArchiveIndex
 from replicator.canonical import canonical
@@ -93,6 +95,14 @@ def make_evidence(
     if blobs := _blobs(index, named):
         value["blobs"] = blobs
     return finished(value, signer)
+
+
+def records_of(data: bytes) -> Iterator[Record]:
+    """The patient's records in a file that `make_evidence` made."""
+    for segment in json.loads(data)["segments"]:
+        if segment["entry"]["partition"] != str(CONTROL_PARTITION):
+            for told in segment["records"]:
+                yield read_record(base64.b64decode(told["record"]), segment["entry"]["key"])
 
 
 def finished(value: dict[str, Any], signer: Signer | None) -> bytes:

@@ -33,7 +33,7 @@ from replicator.archive import ArchiveIndex
 from replicator.planning import newest_usable
 from replicator.snapshot import open_snapshot
 from services.projecting import catch_up_whole
-from services.recovery.keys import bring_into
+from services.recovery.keys import bring_into, erase_by_log
 from services.system import System
 
 SENTINEL = "sentinel"
@@ -55,6 +55,8 @@ def restored(
         folder = Path(name)
         _restore_log(index, position, folder / "log.db", check)
         opener = partial(SqliteLog, folder / "log.db")
+        with closing(opener()) as log:
+            erase_by_log(keys, index, log, lambda text: None)
         with closing(open_tables(f"sqlite:{folder / 'tables.db'}", reveal=Opener(keys))) as tables:
             links = Effect(index.control, position).links
             point = newest_usable(index.holdings().snapshots, links)

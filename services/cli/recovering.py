@@ -18,6 +18,7 @@ from services.cli.output import print_json, say, show, show_table
 from services.home import Home
 from services.moments import parse_moment, show_millis, show_span
 from services.recovery.acting import Report, Request, act, prepare
+from services.recovery.keys import heed_ledger
 
 LATEST = "latest"
 
@@ -54,6 +55,9 @@ def recover(
             return
         if not yes:
             confirm(plan_words(place, plan), as_json)
+        for other in place.archives():
+            if other.archive_name != place.archive_name:
+                heed_ledger(place, other, say)
         act(place, request, view, plan, report, say)
     found = report_json(place, plan, report)
     if as_json:

@@ -34,7 +34,7 @@ from replicator.snapshot import open_snapshot
 from services.backups.cadence import Work
 from services.projecting import catch_up, finish_journal
 from services.recovery.attachments import Brought, bring_attachments
-from services.recovery.keys import bring_keys, open_again
+from services.recovery.keys import bring_keys, erase_by_log, open_again, restrict_by_log
 from services.recovery.looking import View, find_log, look
 from services.recovery.measuring import keep_rates, read_rates
 from services.recovery.taking_up import Attempt, Tell
@@ -156,6 +156,8 @@ def act(system: System, request: Request, view: View, plan: RecoveryPlan, report
             report.epoch = append_rewind(system, log, view, rewind, request)
             attempt.goes_back(plan.target.time, rewind.epoch, beyond(plan.position, log.end()))
             clock.step("rewind")
+        with closing(system.patient_keys()) as keys:
+            erase_by_log(keys, view.archive, log, tell)
         bring_tables(system, log, view, plan, request.workers, tell)
         clock.step("tables")
         keep_rates(system, _work(view, plan, report))
@@ -207,6 +209,7 @@ def finish(system: System, log: EventLog, workers: int, clock: _Stopwatch) -> di
     fill_journal(system, log, workers)
     clock.step("journal")
     open_again(system)
+    restrict_by_log(system)
     with closing(system.tables()) as tables:
         verified = verify(log, tables)
     clock.step("verification")
