@@ -232,10 +232,18 @@ class Snapshot:
 
     def batches(self, table: str) -> Iterator[list[Row]]:
         """The same in lists of some thousands."""
+        fact = self._fact(table)
+        return self.read_parts(fact, fact.parts)
+
+    def size_bytes(self, table: str) -> int:
+        """What a table takes in the archive."""
+        return sum(part.size_bytes for part in self._fact(table).parts)
+
+    def _fact(self, table: str) -> TableFact:
         fact = next((fact for fact in self.tables if fact.name == table), None)
         if fact is None:
             raise Refused(f"the snapshot {self.id} holds no table {table}")
-        return self.read_parts(fact, fact.parts)
+        return fact
 
     def read_parts(self, fact: TableFact, parts: Sequence[Part]) -> Iterator[list[Row]]:
         """Batches of the rows of some parts of a table, in order."""
@@ -249,6 +257,11 @@ def open_snapshot(index: ArchiveIndex, snapshot: str) -> Snapshot:
     if entry is None:
         raise Refused(f"the archive holds no snapshot {snapshot}", "rekam points lists what it holds")
     return load_snapshot(index, entry)
+
+
+def reopened_snapshot(open_archive: Callable[[], ArchiveIndex], snapshot: str) -> Snapshot:
+    """The snapshot of that id in an archive that is opened for it, such as by another process."""
+    return open_snapshot(open_archive(), snapshot)
 
 
 def load_snapshot(index: ArchiveIndex, entry: SnapshotEntry) -> Snapshot:
