@@ -21,23 +21,19 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from events.clock import Clock, wall_micros
-from events.envelope import Event
 from events.errors import LostData, Refused
 from events.log import LogReader
-from events.position import CONTROL, CONTROL_PARTITION, EVENTS, Position
-from events.rules import Effect, Head, Rewind, Verdict, usable
+from events.position import CONTROL, CONTROL_PARTITION, Position
+from events.rules import Effect, Rewind, usable
 from events.sealing import SHUT, Reveal
-from projections.database import Database
 from projections.definition import Define, Definition
-from projections.folding import fold_onto, write_changes
 from projections.fresh import Fresh, OpenWriter, fresh_beside
-from projections.judging import Homes, Read, Standing, sort_out
 from projections.lease import REBUILD
 from projections.loading import Loaded, Write, begin_worker, load_bucket, without_collector
-from projections.projector import batches, control_rows
-from projections.snapshot_loading import OpenSnapshot, Sharing, Snapshot, load_tables
+from projections.projector import control_rows
+from projections.snapshot_loading import OpenSnapshot, Sharing, Snapshot, load_tables, shared_pool
 from projections.spill import Bucket, Plan, Range, Spilling, spill
-from projections.store import IDENTITY, JOURNAL_FROM, LAYOUT, Tables, layout_of, set_heads
+from projections.store import IDENTITY, JOURNAL_FROM, LAYOUT, Tables, layout_of
 from projections.system_tables import (
     ACCESS_LOG,
     CURSOR,
@@ -51,12 +47,11 @@ from projections.system_tables import (
 from projections.system_tables import (
     CONTROL as CONTROL_TABLE,
 )
+from projections.tail import OpenSource, Tail, fold_tail
 
 BUCKET_RECORDS = 100_000
 MOST_BUCKETS = 512
 
-OpenSource: TypeAlias = Callable[[], LogReader]
-"""Opens the log or the archive; with several workers one that can be sent to another process."""
 Tell: TypeAlias = Callable[[str, int, int], None]
 """(stage, done, of how many)"""
 
@@ -156,16 +151,17 @@ class _Job:
             raise Refused(
                 f"the snapshot at {snapshot.position} does not lead to {self.position}", "replay without it"
             )
-        definition, reveal = self.tables.definition, self.tables.reveal
+        tables = self.tables
+        definition, reveal = tables.definition, tables.reveal
         reveal.refresh()
-        erased = frozenset(reveal.erased)
-        sharing = Sharing(open_snapshot, self.tables.define, erased) if open_snapshot else None
-        loaded = (*definition.tables, STREAMS)
-        load_tables(snapshot, self.fresh, loaded, sharing, erased, self.workers, self.tell)
-        empty = [table for table in SYSTEM_TABLES if table not in (JOURNAL, ACCESS_LOG, STREAMS)]
-        self.fresh.index(empty, 1)
-        self.tell("tail", 0, 1)
-        return fold_tail(self.source, snapshot.position, effect, self.fresh, definition, reveal)
+        sharing = Sharing(open_snapshot, tables.define, frozenset(reveal.erased)) if open_snapshot else None
+        with shared_pool(sharing, snapshot, self.workers) as pool:
+            load_tables(snapshot, self.fresh, definition, reveal.erased, pool, self.workers, self.tell)
+            empty = [table for table in SYSTEM_TABLES if table not in (JOURNAL, ACCESS_LOG, STREAMS)]
+            self.fresh.index(empty, 1)
+            self.tell("tail", 0, 1)
+            tail = Tail(snapshot.position, effect, tables.define, reveal)
+            return fold_tail(tail, self.open_source, self.source, self.fresh, pool, self.workers)
 
     def _control(self) -> list[tuple[int, Rewind]]:
         """Control's records into their table; the rewinds among them."""
@@ -330,40 +326,3 @@ def _load_bucket(bucket: Bucket) -> Loaded:
     assert _worker is not None
     work = _worker.work
     return load_bucket(bucket, work.effect, _worker.definition, _worker.database.insert, work.reveal)
-
-
-def fold_tail(
-    source: LogReader,
-    start: Position,
-    effect: Effect,
-    fresh: Fresh,
-    definition: Definition,
-    reveal: Reveal = SHUT,
-) -> Loaded:
-    """Folds the events in effect behind `start` onto the tables that stand there. What is listed is not listed here."""
-    homes = Homes(EVENTS, source.end())
-    data = Position(effect.position.of(EVENTS))
-    records = applied = 0
-    for batch in batches(source, start, data):
-        reads = [read for p, found in batch.parts for read in sort_out(p, found, homes)[0]]
-        with fresh.step():
-            applied += _fold_batch(reads, effect, fresh.database, definition, reveal)
-        records += batch.records
-    return Loaded(records, applied)
-
-
-def _fold_batch(
-    reads: Sequence[Read], effect: Effect, database: Database, definition: Definition, reveal: Reveal
-) -> int:
-    reveal.refresh()
-    streams = {read.event.stream for read in reads}
-    rows = database.find(STREAMS, ["stream"], [(s,) for s in streams])
-    standing = Standing({s: Head(version, last) for s, version, last in rows}, {})
-    applied: dict[str, list[Event]] = {}
-    for partition, offset, _, _, event in reads:
-        verdict = effect.judge(event.epoch, partition, offset) or standing.judge(event)
-        if verdict is Verdict.APPLIED:
-            applied.setdefault(event.stream, []).append(reveal(event))
-    set_heads(database, {stream: standing.heads[stream] for stream in applied})
-    write_changes(database, fold_onto(database, definition, applied))
-    return sum(len(events) for events in applied.values())

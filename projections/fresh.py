@@ -218,7 +218,7 @@ class PostgresqlFresh:
             self._live.execute(f'DROP SCHEMA "{schema}" CASCADE')
 
     def step(self) -> AbstractContextManager[None]:
-        return self.database.writing()
+        return self.database.writing_beside()
 
     def writer(self) -> OpenWriter:
         return self._open

@@ -8,8 +8,9 @@ to start. What another process has made is taken in as it is (`Fresh.take_in`), 
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Collection, Iterable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from itertools import chain
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -18,7 +19,7 @@ import sqlalchemy as sa
 from events.position import Position
 from events.rules import Link
 from projections.database import Database, index_ddl
-from projections.definition import Define
+from projections.definition import Define, Definition
 from projections.erasing import without_erased
 from projections.fresh import Fresh, Place
 from projections.loading import begin_worker
@@ -59,28 +60,54 @@ class Sharing(NamedTuple):
     erased: frozenset[str]
 
 
+@contextmanager
+def shared_pool(
+    sharing: Sharing | None, snapshot: Snapshot, workers: int
+) -> Iterator[ProcessPoolExecutor | None]:
+    """The other processes, one less than there are workers; None where one process loads the snapshot alone."""
+    if sharing is None or workers == 1:
+        yield None
+        return
+    names = [table.name for table in snapshot_tables(sharing.define())]
+    if sum(map(snapshot.size_bytes, names)) < SHARED_BYTES:
+        yield None
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers - 1, context, _start_worker, (sharing,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def snapshot_tables(definition: Definition) -> tuple[sa.Table, ...]:
+    """What a snapshot holds."""
+    return (*definition.tables, STREAMS)
+
+
 def load_tables(
     snapshot: Snapshot,
     fresh: Fresh,
-    tables: Sequence[sa.Table],
-    sharing: Sharing | None,
+    definition: Definition,
     erased: Collection[str],
+    pool: Executor | None,
     workers: int,
     tell: Callable[[str, int, int], None],
 ) -> None:
-    """Loads and indexes the tables, with `sharing` by as many processes as there are workers."""
+    """Loads and indexes the tables, with the workers of a pool if there is one."""
 
     def load_here(table: sa.Table) -> None:
         tell(f"snapshot {table.name}", 0, 1)
         load_table(snapshot, table, fresh.database, erased)
         fresh.index_beside(table)
 
-    sizes = {table: snapshot.size_bytes(table.name) for table in tables} if sharing and workers > 1 else {}
-    if sharing is None or sum(sizes.values()) < SHARED_BYTES:
+    tables = snapshot_tables(definition)
+    if pool is None:
         for table in tables:
             load_here(table)
     else:
-        _load_shared(fresh, sorted(tables, key=sizes.__getitem__, reverse=True), sharing, load_here, workers)
+        ordered = sorted(tables, key=lambda table: snapshot.size_bytes(table.name), reverse=True)
+        _load_shared(fresh, ordered, pool, load_here, workers - 1)
     fresh.finish_indexes()
 
 
@@ -93,25 +120,20 @@ def load_table(snapshot: Snapshot, table: sa.Table, database: Database, erased: 
 def _load_shared(
     fresh: Fresh,
     largest_first: Sequence[sa.Table],
-    sharing: Sharing,
+    pool: Executor,
     load_here: Callable[[sa.Table], None],
-    workers: int,
+    others: int,
 ) -> None:
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers - 1, context, _start_worker, (sharing,))
-    try:
-        given: list[tuple[sa.Table, Future[None]]] = [
-            (table, pool.submit(_load_in_worker, table.name, fresh.place(table))) for table in largest_first
-        ]
-        for table, future in reversed(given[workers - 1 :]):
-            if future.cancel():  # nobody has begun it yet
-                load_here(table)
-        for table, future in given:
-            if not future.cancelled():
-                future.result()
-                fresh.take_in(table)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    given: list[tuple[sa.Table, Future[None]]] = [
+        (table, pool.submit(_load_in_worker, table.name, fresh.place(table))) for table in largest_first
+    ]
+    for table, future in reversed(given[others:]):
+        if future.cancel():  # nobody has begun it yet
+            load_here(table)
+    for table, future in given:
+        if not future.cancelled():
+            future.result()
+            fresh.take_in(table)
 
 
 class _Worker:
@@ -119,7 +141,7 @@ class _Worker:
 
     def __init__(self, sharing: Sharing) -> None:
         self.snapshot = sharing.open_snapshot()
-        self.tables = {table.name: table for table in (*sharing.define().tables, STREAMS)}
+        self.tables = {table.name: table for table in snapshot_tables(sharing.define())}
         self.erased = sharing.erased
 
 
