@@ -18,7 +18,8 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
 
-from events.avro_reading import DISTINCT, MALFORMED, compile_rows_reader
+from events.avro_reading import DISTINCT, MALFORMED
+from events.avro_rows import LearningReader
 from events.avro_writing import compile_tuple_writer
 from events.envelope import ID_BYTES
 from events.errors import BadInput, Corrupt, Refused
@@ -293,12 +294,12 @@ def _table_of(raw: dict[str, Any]) -> TableFact:
 
 
 @lru_cache
-def _rows_reader(columns: tuple[tuple[str, str], ...]) -> Callable[[bytes, int], list[Row]]:
+def _rows_reader(columns: tuple[tuple[str, str], ...]) -> LearningReader:
     schema = row_schema(columns)
     for field in schema["fields"]:
         if field["name"] == "stream" or field["name"].endswith("_id"):
             field["format"] = DISTINCT
-    return compile_rows_reader(schema)
+    return LearningReader(schema)
 
 
 def decode_part(part: Part, plain: bytes, columns: tuple[tuple[str, str], ...]) -> Iterator[list[Row]]:
