@@ -100,8 +100,8 @@ def test_keys_that_come_back_late_open_what_was_folded_without_them(system: Test
         catch_up(system.log(), tables)
         truth = digest(tables)
     ship(system, system.log())
-    aside, system.key_store = system.key_store, MemoryStore(system.clock)
     system.lose_keys()
+    aside, system.key_store = system.key_store, MemoryStore(system.clock)
     system.lose_tables()
     recover(system)
     with closing(system.tables()) as tables:
