@@ -155,6 +155,9 @@ class SqliteDatabase:
     def writing(self) -> AbstractContextManager[None]:
         return self._transaction("BEGIN IMMEDIATE")
 
+    def writing_beside(self) -> AbstractContextManager[None]:
+        return self.writing()
+
     @contextmanager
     def reading(self) -> Iterator[None]:
         with self._transaction("BEGIN"):

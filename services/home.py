@@ -273,7 +273,7 @@ class Home:
     def log_opener(self) -> Callable[[], LogReader]:
         return partial(open_log, self.settings.log.url, self.path)
 
-    def archive_opener(self) -> Callable[[], LogReader]:
+    def archive_opener(self) -> Callable[[], ArchiveIndex]:
         return partial(_open_archive_at, self.path, self.archive_name)
 
     # -- attachments --------------------------------------------------------------------------------------------

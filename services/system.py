@@ -116,6 +116,6 @@ class System(Protocol):
         """Opens the log for reading; can be handed to another process."""
         ...
 
-    def archive_opener(self) -> Callable[[], LogReader]:
+    def archive_opener(self) -> Callable[[], ArchiveIndex]:
         """Opens the archive for reading; can be handed to another process."""
         ...

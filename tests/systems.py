@@ -208,7 +208,7 @@ class TestSystem:
     def log_opener(self) -> Callable[[], LogReader]:
         return self.log
 
-    def archive_opener(self) -> Callable[[], LogReader]:
+    def archive_opener(self) -> Callable[[], ArchiveIndex]:
         return self.archive
 
     @property

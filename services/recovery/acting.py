@@ -14,6 +14,7 @@ from __future__ import annotations
 import secrets
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 from events.codec import encode_control, rewound
@@ -30,7 +31,7 @@ from projections.store import Tables
 from replicator.continuity import check_continuity
 from replicator.planning import Holdings, RecoveryPlan, Target, beyond, plan_recovery, refuse_future, resolve
 from replicator.pruning import pin
-from replicator.snapshot import open_snapshot
+from replicator.snapshot import open_snapshot, reopened_snapshot
 from services.backups.cadence import Work
 from services.projecting import catch_up, finish_journal
 from services.recovery.attachments import Brought, bring_attachments
@@ -289,7 +290,15 @@ def bring_tables(
                 end = log.end()
                 tell(f"Rebuilding the tables from {end.records():,} records.")
                 snapshot = open_snapshot(view.archive, plan.snapshot) if plan.snapshot else None
-                rebuild(system.log_opener(), end, tables, workers=workers, snapshot=snapshot)
+                again = partial(reopened_snapshot, system.archive_opener(), snapshot.id) if snapshot else None
+                rebuild(
+                    system.log_opener(),
+                    end,
+                    tables,
+                    workers=workers,
+                    snapshot=snapshot,
+                    open_snapshot=again,
+                )
             else:
                 finish_journal(system.log_opener(), tables)
             catch_up(log, tables)

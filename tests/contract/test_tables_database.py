@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 
 import pytest
 
@@ -131,6 +131,20 @@ def test_two_writers_take_turns(tables: Tables, url: str, monkeypatch: pytest.Mo
         with other.database.writing():
             other.database.insert(READINGS, ROWS[1:2])
     assert tables.rows("readings", "patient-1") == ROWS[:2]
+
+
+def test_two_who_write_beside_each_other_wait_only_where_there_can_be_one(tables: Tables, url: str) -> None:
+    with closing(open_tables(url, define=tiny)) as other:
+        shorten_patience(other)
+        one = other.database.dialect.name == "sqlite"
+        with tables.database.writing_beside():
+            tables.database.insert(READINGS, ROWS[:1])
+            with pytest.raises(Busy) if one else nullcontext(), other.database.writing_beside():
+                other.database.insert(READINGS, ROWS[1:2])
+        with pytest.raises(KeyError), tables.database.writing_beside():
+            tables.database.insert(READINGS, ROWS[2:3])
+            raise KeyError
+    assert tables.rows("readings", "patient-1") == ROWS[: 1 if one else 2]
 
 
 def shorten_patience(tables: Tables) -> None:

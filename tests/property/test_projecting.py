@@ -87,6 +87,9 @@ class Image:
     def batches(self, table: str) -> list[list[Any]]:
         return [self._rows[table]]
 
+    def size_bytes(self, table: str) -> int:
+        return len(self._rows[table])
+
 
 def check_projector(seed: int, open_new: OpenTables) -> None:
     history = History(seed, partitions=1 + seed % 3)
