@@ -37,10 +37,11 @@ from replicator.joined import Checkpoint, split_checkpoints
 from replicator.manifest import Head, Manifest, advance, first_head, resume
 from replicator.marks import ArchiveMarks, JoinedMarks
 from replicator.note import Verifier, open_note, parse_head
-from replicator.planning import BackupPoint, Holdings, Range, SegmentFact, SnapshotPoint
+from replicator.planning import BackupPoint, Holdings, SegmentFact, SnapshotPoint
 from replicator.segment import contiguous, read_blocks
 from replicator.stores import NoSuchObject, ObjectReader
 from replicator.summary import add_entries, newest_summaries, parse_summary
+from replicator.targets import Range
 
 JOINED_IN_MEMORY = 4
 """Joined objects whose marks are kept, once read."""

@@ -10,21 +10,36 @@ from events.errors import WrongUsage
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def parse_moment(text: str, zone: ZoneInfo) -> int:
-    """Milliseconds UTC of an ISO 8601 time. Raises WrongUsage where it is none.
+def parse_moment(text: str, zone: ZoneInfo, now: int | None = None) -> int:
+    """Milliseconds UTC of an ISO 8601 time, or of words for one, from `now` on (milliseconds UTC; None: no words).
 
-    A fraction finer than a millisecond is cut off: the log's times have none.
+    Words are those that count from now, in English or Indonesian: `2 hours ago`, `kemarin 14:00`. A date in any other
+    order than ISO's is refused, since two people may read it differently. A fraction finer than a millisecond is cut
+    off: the log's times have none. Raises WrongUsage.
     """
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise WrongUsage(
-            f"not a time: {text!r}",
-            "write it like 2026-11-23T09:30:00+07:00 (without an offset: the clinic's zone)",
-        ) from None
+        said = None if now is None else _from_words(text, zone, now)
+        if said is None:
+            raise WrongUsage(
+                f"not a time: {text!r}",
+                "write it like 2026-11-23T09:30:00+07:00 (without an offset: the clinic's zone)"
+                + ("" if now is None else ", or '2 hours ago', 'yesterday 14:00'"),
+            ) from None
+        moment = said
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=zone)
     return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _from_words(text: str, zone: ZoneInfo, now: int) -> datetime | None:
+    import dateparser  # slow to import, and seldom needed
+
+    here = (_EPOCH + timedelta(milliseconds=now)).astimezone(zone)
+    settings = {"PARSERS": ["relative-time"], "RELATIVE_BASE": here.replace(tzinfo=None)}
+    found: datetime | None = dateparser.parse(text, languages=["en", "id"], settings=settings)
+    return found
 
 
 def show_millis(milliseconds: int, zone: ZoneInfo) -> str:

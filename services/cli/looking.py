@@ -41,7 +41,7 @@ def show_(
 ) -> None:
     """One patient's record, now or as it stood at a time."""
     place = open_home(home)
-    with _reading(place) as (log, tables):
+    with reading(place) as (log, tables):
         stream = one_patient(tables, patient)
         with closing(place.patient_keys()) as keys:
             refuse_restricted(keys, stream)
@@ -60,21 +60,21 @@ def history(
 ) -> None:
     """Every event about one patient, in the order of the log, and whether it took effect."""
     place = open_home(home)
-    with _reading(place) as (log, tables):
+    with reading(place) as (log, tables):
         stream = one_patient(tables, patient)
         events = history_of(tables, stream, _moment(place, log, tables, at))
     rows = [event_json(event, lambda micros: show_micros(micros, place.zone)) for event in events]
     if as_json:
         print_json({"patient": stream, "at": at, "events": rows})
         return
-    columns = ["version", "verdict", "type", "occurred_at", "logged_at", "actor", "position"]
+    columns = ["version", "verdict", "type", "occurred_at", "logged_at", "actor", "event_id"]
     show_table(columns, ([row[c] for c in columns] for row in rows))
 
 
 def digest(home: HomeOption = None, at: AtOption = None, as_json: JsonOption = False) -> None:
     """A SHA-256 of each table's content, now or as it stood: the same wherever and however it was made."""
     place = open_home(home)
-    with _reading(place) as (log, tables):
+    with reading(place) as (log, tables):
         moment = _moment(place, log, tables, at)
         if moment is None:
             found = digest_of(tables)
@@ -101,7 +101,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
 
 @contextmanager
-def _reading(place: Home) -> Iterator[tuple[EventLog | None, Tables]]:
+def reading(place: Home) -> Iterator[tuple[EventLog | None, Tables]]:
     """The tables, brought to the log's end where there is a log; as they stand where there is none."""
     with closing(place.tables()) as tables:
         try:

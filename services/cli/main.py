@@ -31,7 +31,8 @@ PARTS = {
     "witnessing": ("witness",),
     "auditing": ("audit",),
     "keys": ("keys",),
-    "erasing": ("erase", "restrict"),
+    "erasing": ("erase", "restrict", "due"),
+    "finding": ("find",),
     "looking": ("show", "history", "digest", "status"),
 }
 """module -> its commands, in the order of the help. Only what a command line names is imported: start-up time."""

@@ -10,15 +10,14 @@ import typer
 from replicator.archive import ArchiveIndex
 from replicator.backups import full_of
 from replicator.entries import BackupEntry
-from replicator.planning import RecoveryPlan, Target
+from replicator.planning import RecoveryPlan
 from services.archives import farthest
 from services.cli.options import ArchiveOption, HomeOption, JsonOption, confirm, open_home, operator
 from services.cli.output import print_json, say, show, show_table
 from services.home import Home
-from services.moments import parse_moment, show_millis, show_span
+from services.moments import show_millis, show_span
 from services.recovery.acting import Report, Request, act, prepare
-
-LATEST = "latest"
+from services.recovery.pointing import LATEST, point_to
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +26,20 @@ def register(app: typer.Typer) -> None:
 
 
 def recover(
-    to: Annotated[str, typer.Option("--to", metavar="TIME|latest", help="A time (ISO 8601), or 'latest'.")],
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="TARGET",
+            help="A time (ISO 8601, or '2 hours ago'), 'latest', 'checkpoint N', a backup's label, a position.",
+        ),
+    ] = None,
+    before: Annotated[
+        str | None, typer.Option("--before", metavar="EVENT", help="Just before this event (its id).")
+    ] = None,
+    after: Annotated[
+        str | None, typer.Option("--after", metavar="EVENT", help="Just after this event (its id).")
+    ] = None,
     home: HomeOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
@@ -40,7 +52,7 @@ def recover(
     if archive is None:
         place = farthest(place.archives(), say)
     request = Request(
-        target=Target(None if to == LATEST else parse_moment(to, place.zone)),
+        target=point_to(place, to, before, after),
         actor={"id": operator(), "role": "operator", "system": "cli"},
         reason=reason,
         workers=place.workers,
@@ -70,9 +82,8 @@ def _show_plan(place: Home, plan: RecoveryPlan, as_json: bool) -> None:
 
 
 def plan_words(place: Home, plan: RecoveryPlan) -> list[str]:
-    target = "the newest state" if plan.target.time is None else show_millis(plan.target.time, place.zone)
     return [
-        f"Target            {target} (inclusive)",
+        f"Target            {target_words(place, plan)}",
         f"Recovery point    {', '.join(f'{p}={n}' for p, n in plan.position.items())}",
         f"Log               {_log_words(plan)}",
         f"Rewind            {_rewind_words(plan)}",
@@ -80,6 +91,26 @@ def plan_words(place: Home, plan: RecoveryPlan) -> list[str]:
         f"To read           {_segments_words(plan)}, {plan.size_bytes:,} bytes, {plan.records:,} records",
         f"Expected          {show_span(plan.expected_seconds)}",
     ]
+
+
+def target_words(place: Home, plan: RecoveryPlan) -> str:
+    """What was asked for, whether what is named is kept, and which moment that is."""
+    target = plan.target
+    when = None if plan.time is None else show_millis(plan.time, place.zone)
+    if target.latest:
+        return "the newest state"
+    if target.event is not None:
+        kept = (
+            "just after event {} (it is kept)"
+            if target.inclusive
+            else "just before event {} (it is not kept)"
+        )
+        return f"{kept.format(target.event.hex())}, at {when}"
+    if target.position is not None:
+        return f"{target.name or 'a position'} (inclusive), " + (
+            "the beginning" if when is None else f"at {when}"
+        )
+    return f"{when} (inclusive)"
 
 
 def _log_words(plan: RecoveryPlan) -> str:
@@ -108,9 +139,16 @@ def _tables_words(plan: RecoveryPlan) -> str:
 
 
 def plan_json(place: Home, plan: RecoveryPlan) -> dict[str, Any]:
-    time = plan.target.time
+    target = plan.target
     return {
-        "target": LATEST if time is None else show_millis(time, place.zone),
+        "target": LATEST
+        if target.latest
+        else None
+        if plan.time is None
+        else show_millis(plan.time, place.zone),
+        "named": target.name or None,
+        "event": target.event.hex() if target.event else None,
+        "inclusive": target.inclusive,
         "position": plan.position.to_json(),
         "restore_log": plan.restore_log is not None,
         "rewind": plan.rewind,

@@ -14,8 +14,8 @@ from projections.digest import digest
 from projections.projector import project
 from projections.store import Tables
 from replicator.memory_store import MemoryStore
-from replicator.planning import Target
 from replicator.snapshot import open_snapshot
+from replicator.targets import Target
 from services.projecting import catch_up
 from services.recovery.acting import Report, Request, act, prepare
 from services.replicating import ship, take_snapshot

@@ -34,6 +34,31 @@ def test_what_is_no_moment_is_refused_with_an_example(text: str) -> None:
     assert "2026-" in refused.value.hint
 
 
+NOW = parse_moment("2026-11-24T15:00:00+07:00", JAKARTA)
+
+
+@pytest.mark.parametrize(
+    ("words", "moment"),
+    [
+        ("2 hours ago", "2026-11-24T13:00:00+07:00"),
+        ("2 jam yang lalu", "2026-11-24T13:00:00+07:00"),
+        ("90 minutes ago", "2026-11-24T13:30:00+07:00"),
+        ("yesterday 14:00", "2026-11-23T14:00:00+07:00"),
+        ("kemarin 14:00", "2026-11-23T14:00:00+07:00"),
+        ("hari ini 09:30", "2026-11-24T09:30:00+07:00"),
+    ],
+)
+def test_words_count_from_now_in_the_clinics_zone(words: str, moment: str) -> None:
+    assert parse_moment(words, JAKARTA, NOW) == parse_moment(moment, JAKARTA)
+
+
+@pytest.mark.parametrize("words", ["", "12", "03/04/2026", "10:30", "sometime", "latest", "24 Nov"])
+def test_what_two_people_may_read_differently_is_refused(words: str) -> None:
+    with pytest.raises(Refused) as refused:
+        parse_moment(words, JAKARTA, NOW)
+    assert "2 hours ago" in refused.value.hint
+
+
 def test_a_moment_is_shown_with_its_offset_and_read_back() -> None:
     shown = show_millis(1_795_000_000_123, JAKARTA)
     assert shown.endswith("+07:00")
