@@ -66,7 +66,7 @@ def run(bench: Bench) -> list[Figure]:
     copy(aged.store, DirectoryStore(aged.home / "archive"))
     figures = [
         Figure("objects in the archive", sum(1 for _ in aged.store.list("")), "", note=f"{aged.days:,} days"),
-        Figure("the newest summary of its checkpoints", summary / MIB, "MiB"),
+        Figure("its newest summary", summary / MIB, "MiB"),
         _figure(bench, "a folder", aged, {}, 2.0),
     ]
     try:
