@@ -1,0 +1,221 @@
+"""The rewinds on a log: which there are, what each set aside, and applying chosen events again.
+
+Nothing is ever taken off the log, so what a recovery set aside is there to be looked at. An event that is applied again
+is a new one, decided on the record as it stands now, that names the old one as its cause; the same again is once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from events.catalogue import SEALED
+from events.client import Client, Draft
+from events.codec import Control, as_rewind, decode_control, decode_event
+from events.control import rewinds_upto
+from events.envelope import Epoch, EventId
+from events.errors import Refused
+from events.heads import LogHeads
+from events.log import EventLog
+from events.patient_keys import Erased
+from events.position import CONTROL_PARTITION, Position
+from events.rules import Effect, Rewind, Verdict, chain, valid_rewinds
+from events.sealing import ERASURE_FAMILY
+from projections.continuity import known_rewinds
+from projections.heads import TablesBase
+from projections.set_aside import count_in, rows_in, stretches
+from projections.store import JournalRow, Tables
+from services.projecting import catch_up, catch_up_whole
+from services.system import System
+
+MICROS = 1000
+
+
+@dataclass(frozen=True)
+class Told:
+    """One rewind, and what it says of itself."""
+
+    number: int
+    """From 1, of those that took effect, in the order of the log."""
+    offset: int
+    """On control."""
+    rewind: Rewind
+    kind: str
+    """`recovery`, or `generation`: the log was lost and restored."""
+    time: int
+    """Its log time, milliseconds UTC."""
+    back_to: int | None
+    """The moment that it goes back to, milliseconds UTC; None: the newest state, of what was archived."""
+    actor: Mapping[str, str]
+    reason: str
+    parent: Epoch | None
+    """The epoch that it goes on from: in effect at its target."""
+    set_aside: int
+    """Events that it set aside."""
+    current: bool
+    """Whether its epoch is still in effect."""
+
+
+class Aside(NamedTuple):
+    """What was set aside of one stream."""
+
+    stream: str
+    events: int
+    types: Mapping[str, int]
+    first: int
+    last: int
+    """Log times, microseconds since 1970 UTC."""
+    again: int
+    """Of them, in effect again: a later recovery took it back."""
+
+
+def rewinds_of(system: System) -> list[Told]:
+    """Those that took effect, oldest first. Raises Busy while the journal is being filled."""
+    with closing(system.log()) as log, closing(system.tables()) as tables:
+        catch_up_whole(system.log_opener(), log, tables)
+        return _told(log, tables)
+
+
+def _told(log: EventLog, tables: Tables) -> list[Told]:
+    control, end = _control(log, tables)
+    valid = valid_rewinds(control)
+    current = {link.epoch for link in Effect(control, end).links}
+    found = []
+    for number, (offset, rewind) in enumerate(valid, 1):
+        [record] = next(iter(log.read(CONTROL_PARTITION, offset, offset + 1)))
+        said = decode_control(record.value)
+        assert isinstance(said, Control) and as_rewind(said) == rewind, "it was read as one before"
+        fields = said.body[1]
+        found.append(
+            Told(
+                number,
+                offset,
+                rewind,
+                fields["kind"],
+                record.time,
+                fields["target_time"],
+                said.actor,
+                fields["reason"],
+                chain(valid, rewind.target)[-1].epoch,
+                sum(count_in(tables, stretch) for stretch in stretches(control, offset, end)),
+                rewind.epoch in current,
+            )
+        )
+    return found
+
+
+def _control(log: EventLog, tables: Tables) -> tuple[Sequence[tuple[int, Rewind]], Position]:
+    """Every rewind up to the tables' position, and that."""
+    end = tables.position()
+    return rewinds_upto(log, end.control, known_rewinds(log, tables)), end
+
+
+def set_aside_by(system: System, number: int) -> list[Aside]:
+    """What the rewind of that number set aside, by stream. Raises Refused where there is none of that number, Busy."""
+    with closing(system.log()) as log, closing(system.tables()) as tables:
+        catch_up_whole(system.log_opener(), log, tables)
+        return _by_stream(_rows(log, tables, number))
+
+
+def _rows(log: EventLog, tables: Tables, number: int) -> list[JournalRow]:
+    """In log order."""
+    control, end = _control(log, tables)
+    valid = valid_rewinds(control)
+    if not 1 <= number <= len(valid):
+        hint = f"there are 1 to {len(valid)}: 'rekam rewinds list'" if valid else "no recovery went back yet"
+        raise Refused(f"there is no rewind {number}", hint)
+    with tables.reading():
+        found = [
+            row
+            for stretch in stretches(control, valid[number - 1][0], end)
+            for row in rows_in(tables, stretch)
+        ]
+    return sorted(found, key=lambda row: (row.log_partition, row.log_offset))
+
+
+def _by_stream(rows: Sequence[JournalRow]) -> list[Aside]:
+    by_stream: dict[str, list[JournalRow]] = {}
+    for row in rows:
+        by_stream.setdefault(row.stream, []).append(row)
+    return [
+        Aside(
+            stream,
+            len(held),
+            Counter(row.type for row in held),
+            min(row.logged_at for row in held),
+            max(row.logged_at for row in held),
+            sum(row.verdict == Verdict.APPLIED for row in held),
+        )
+        for stream, held in sorted(by_stream.items())
+    ]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which of the events that a rewind set aside are to be applied again. Empty: all."""
+
+    streams: frozenset[str] = frozenset()
+    event_ids: frozenset[EventId] = frozenset()
+
+
+class Reapplied(NamedTuple):
+    applied: int
+    again: int
+    """Had been applied again before, or are in effect anyway."""
+    refused: list[tuple[EventId, str]]
+    """(id, why) of those that cannot be."""
+
+
+def reapply(
+    system: System, number: int, chosen: Chosen, actor: Mapping[str, str], tell: Callable[[int, int], object]
+) -> Reapplied:
+    """Appends chosen events that a rewind set aside anew, in the order of the log. `tell`: (done, of how many).
+
+    Raises Refused where one that is named is not among them, Busy, LogUnavailable: the same again goes on.
+    """
+    with closing(system.log()) as log, closing(system.tables()) as tables:
+        catch_up_whole(system.log_opener(), log, tables)
+        rows = _rows(log, tables, number)
+        strange = chosen.event_ids - {row.event_id for row in rows}
+        if strange:
+            raise Refused(
+                f"rewind {number} set no event {min(strange).hex()} aside", "'rekam rewinds diff' shows which"
+            )
+        wanted = [row for row in rows if _is_chosen(row, chosen)]
+        clock = system.clock
+        heads = LogHeads(log, TablesBase(tables))
+        client = Client(log, heads, clock=lambda: clock() * MICROS, encoder=system.encoder())
+        done = Reapplied(0, 0, [])
+        for count, row in enumerate(wanted, 1):
+            done = _reapply(client, log, row, actor, done)
+            tell(count, len(wanted))
+        catch_up(log, tables)
+    return done
+
+
+def _is_chosen(row: JournalRow, chosen: Chosen) -> bool:
+    if chosen.event_ids:
+        return row.event_id in chosen.event_ids
+    return not chosen.streams or row.stream in chosen.streams
+
+
+def _reapply(
+    client: Client, log: EventLog, row: JournalRow, actor: Mapping[str, str], done: Reapplied
+) -> Reapplied:
+    if row.verdict == Verdict.APPLIED:
+        return done._replace(again=done.again + 1)
+    [record] = next(iter(log.read(row.partition, row.log_offset, row.log_offset + 1)))
+    event = client.encoder.reveal(decode_event(record.value or b""))
+    kind = event.payload[0]
+    if kind == SEALED or kind.startswith(ERASURE_FAMILY):
+        why = "its key is not here" if kind == SEALED else "erasures and restrictions hold without it"
+        return done._replace(refused=[*done.refused, (row.event_id, why)])
+    draft = Draft(event.payload, event.occurred_at, actor, event.correlation_id, event.event_id)
+    try:
+        written = client.append(row.stream, lambda head: draft, key=b"reapply" + event.event_id, reapply=True)
+    except Erased as error:
+        return done._replace(refused=[*done.refused, (row.event_id, error.message)])
+    return done._replace(again=done.again + 1) if written.again else done._replace(applied=done.applied + 1)
