@@ -36,7 +36,8 @@ from replicator.fetching import fetch
 from replicator.keys import load_signing_key
 from replicator.snapshot import load_snapshot
 from services.backups.taking import back_up
-from services.home import SIGNING_KEY, Home, make_archive
+from services.home import SIGNING_KEY, Home
+from services.making import make_archive
 from services.projecting import catch_up_whole
 from services.replicating import take_snapshot
 from services.running import give_way
