@@ -25,6 +25,7 @@ from replicator.encryption import Identity
 from replicator.entries import (
     BackupEntry,
     CheckpointsEntry,
+    DrillEntry,
     Entry,
     SchemaEntry,
     SegmentEntry,
@@ -217,6 +218,11 @@ class ArchiveIndex:
     def verifications(self) -> list[VerificationEntry]:
         """What was verified, in commit order."""
         return [e for e in self.entries if isinstance(e, VerificationEntry)]
+
+    @property
+    def drills(self) -> list[DrillEntry]:
+        """Rehearsed recoveries, in commit order."""
+        return [e for e in self.entries if isinstance(e, DrillEntry)]
 
     @property
     def schemas(self) -> list[SchemaEntry]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from events.client import Client, Draft
 from events.envelope import EventId, derive_id
@@ -81,21 +82,31 @@ def _progress(check: Check) -> Callable[[str, int, int], None]:
     return lambda stage, done, total: check()
 
 
-def compare_with_live(
-    system: System, index: ArchiveIndex, position: Position, check: Check
-) -> tuple[dict[str, TableDigest], list[str]]:
-    """What was restored at a position, and the tables in which it differs from the live history there.
+class Compared(NamedTuple):
+    """What was restored, and how it stands to the live history."""
+
+    tables: dict[str, TableDigest]
+    differ: list[str]
+    """The tables in which it differs."""
+    millis: int
+    """What restoring took."""
+
+
+def compare_with_live(system: System, index: ArchiveIndex, position: Position, check: Check) -> Compared:
+    """What was restored at a position against the live history there.
 
     Raises LostData where it cannot be restored, or the live log has lost what the archive holds.
     """
+    begun = system.clock()
     with (
         restored(system, index, position, check) as (tables, folder),
         closing(Opener(system.patient_keys())) as reveal,
     ):
+        taken = system.clock() - begun
         ours = digest(tables)["tables"]
         check()
         live = digest_at(system.log_opener(), position, scratch=folder, reveal=reveal)["tables"]
-    return ours, differences(ours, live)
+    return Compared(ours, differences(ours, live), max(0, taken))
 
 
 def append_sentinel(system: System, log: EventLog, clinic_id: str) -> EventId:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from replicator.backups import Kind, newest
-from replicator.entries import BackupEntry, VerificationEntry
+from replicator.entries import BackupEntry, DrillEntry, VerificationEntry
 from replicator.verifications import Depth, last_whole
 from services.backups.cadence import Objectives
 
@@ -34,6 +34,7 @@ class Schedule:
     objectives: Objectives = field(default_factory=Objectives)
     verification: Mapping[Depth, int] = field(default_factory=dict)
     """depth -> how often all of the archive is verified so deeply."""
+    drill_millis: int | None = None
 
 
 def parse_every(text: str) -> int | None:
@@ -101,6 +102,18 @@ def _verify(
     last = last_whole(verifications, depth)
     if last is not None:
         return abs(now - last.time) >= every
+    return bool(backups) and abs(now - backups[0].begun) >= min(every, FIRST_MILLIS)
+
+
+def due_drill(
+    drills: Sequence[DrillEntry], backups: Sequence[BackupEntry], now: int, schedule: Schedule
+) -> bool:
+    """Whether a recovery is to be rehearsed now; the first time as for verifications."""
+    every = schedule.drill_millis
+    if every is None:
+        return False
+    if drills:
+        return abs(now - drills[-1].time) >= every
     return bool(backups) and abs(now - backups[0].begun) >= min(every, FIRST_MILLIS)
 
 

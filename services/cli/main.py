@@ -26,6 +26,7 @@ PARTS = {
     "exchange": ("import", "export", "simulate"),
     "running": ("project", "replicate", "run", "watch"),
     "recovering": ("recover", "points"),
+    "drilling": ("drill",),
     "rewinding": ("rewinds",),
     "archives": ("archive",),
     "backing_up": ("backup",),

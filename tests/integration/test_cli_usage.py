@@ -37,6 +37,7 @@ COMMANDS = {
         "restrict",
         "due",
         "find",
+        "drill",
         "rewinds list",
         "rewinds diff",
         "rewinds reapply",
