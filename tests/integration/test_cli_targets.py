@@ -125,8 +125,11 @@ def test_events_are_found_by_whom_what_and_when(clinic: Clinic) -> None:
         (("--to", "rekam.events/0=3"), "is missing"),
         (("--to", "rekam.elsewhere/0=3"), "not a position of this log"),
         (("--to", "events=3"), "not a part of a position"),
-        (("--to", "in 2 hours"), "is after now"),
-        (("--to", "9 years ago"), "before the archive begins"),
+        (("--to", "rekam.events/0=3, rekam.events/0=4, rekam.access/0=0, rekam.control/0=1"), "named twice"),
+        (("--to", f"checkpoint {'9' * 5000}"), "not a time"),
+        (("--to", "0001-01-01"), "not a time"),
+        (("--to", "2999-01-01"), "is after now"),
+        (("--to", "500 weeks ago"), "before the archive begins"),
         (("--to", "sometime"), "not a time"),
     ],
 )
