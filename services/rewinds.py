@@ -7,7 +7,7 @@ is a new one, decided on the record as it stands now, that names the old one as 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -24,6 +24,7 @@ from events.patient_keys import Erased
 from events.position import CONTROL_PARTITION, Position
 from events.rules import Effect, Rewind, Verdict, chain, valid_rewinds
 from events.sealing import ERASURE_FAMILY
+from projections.asof import history_at
 from projections.continuity import known_rewinds
 from projections.heads import TablesBase
 from projections.set_aside import count_in, rows_in, stretches
@@ -32,6 +33,7 @@ from services.projecting import catch_up, catch_up_whole
 from services.system import System
 
 MICROS = 1000
+NEVER = "it did not take effect before the rewind either"
 
 
 @dataclass(frozen=True)
@@ -117,22 +119,27 @@ def set_aside_by(system: System, number: int) -> list[Aside]:
     """What the rewind of that number set aside, by stream. Raises Refused where there is none of that number, Busy."""
     with closing(system.log()) as log, closing(system.tables()) as tables:
         catch_up_whole(system.log_opener(), log, tables)
-        return _by_stream(_rows(log, tables, number))
+        return _by_stream(_rows(tables, *_numbered(log, tables, number)))
 
 
-def _rows(log: EventLog, tables: Tables, number: int) -> list[JournalRow]:
-    """In log order."""
+def _numbered(
+    log: EventLog, tables: Tables, number: int
+) -> tuple[Sequence[tuple[int, Rewind]], int, Position]:
+    """Every rewind, the offset of the one of that number, and the tables' position."""
     control, end = _control(log, tables)
     valid = valid_rewinds(control)
     if not 1 <= number <= len(valid):
         hint = f"there are 1 to {len(valid)}: 'rekam rewinds list'" if valid else "no recovery went back yet"
         raise Refused(f"there is no rewind {number}", hint)
+    return control, valid[number - 1][0], end
+
+
+def _rows(
+    tables: Tables, control: Sequence[tuple[int, Rewind]], offset: int, end: Position
+) -> list[JournalRow]:
+    """What the rewind at control's `offset` set aside, in log order."""
     with tables.reading():
-        found = [
-            row
-            for stretch in stretches(control, valid[number - 1][0], end)
-            for row in rows_in(tables, stretch)
-        ]
+        found = [row for stretch in stretches(control, offset, end) for row in rows_in(tables, stretch)]
     return sorted(found, key=lambda row: (row.log_partition, row.log_offset))
 
 
@@ -178,22 +185,43 @@ def reapply(
     """
     with closing(system.log()) as log, closing(system.tables()) as tables:
         catch_up_whole(system.log_opener(), log, tables)
-        rows = _rows(log, tables, number)
+        control, offset, end = _numbered(log, tables, number)
+        rows = _rows(tables, control, offset, end)
         strange = chosen.event_ids - {row.event_id for row in rows}
         if strange:
             raise Refused(
                 f"rewind {number} set no event {min(strange).hex()} aside", "'rekam rewinds diff' shows which"
             )
         wanted = [row for row in rows if _is_chosen(row, chosen)]
+        before = end.replace({CONTROL_PARTITION: offset})
+        took_effect = _applied(tables, {row.stream for row in wanted}, before, control)
+        ids = {row.event_id for row in wanted if _place(row) in took_effect}
+        # a command that lost a race decided anew, and its first event bears the same id
+        wanted = [row for row in wanted if _place(row) in took_effect or row.event_id not in ids]
         clock = system.clock
         heads = LogHeads(log, TablesBase(tables))
         client = Client(log, heads, clock=lambda: clock() * MICROS, encoder=system.encoder())
         done = Reapplied(0, 0, [])
         for count, row in enumerate(wanted, 1):
-            done = _reapply(client, log, row, actor, done)
+            if _place(row) in took_effect:
+                done = _reapply(client, log, row, actor, done)
+            else:
+                done = done._replace(refused=[*done.refused, (row.event_id, NEVER)])
             tell(count, len(wanted))
         catch_up(log, tables)
     return done
+
+
+def _applied(
+    tables: Tables, streams: Iterable[str], position: Position, control: Sequence[tuple[int, Rewind]]
+) -> set[tuple[int, int]]:
+    """The places of the events that had taken effect at a position."""
+    histories = (history_at(tables, stream, position, control) for stream in streams)
+    return {_place(row) for held in histories for row in held if row.verdict == Verdict.APPLIED}
+
+
+def _place(row: JournalRow) -> tuple[int, int]:
+    return row.log_partition, row.log_offset
 
 
 def _is_chosen(row: JournalRow, chosen: Chosen) -> bool:
