@@ -161,9 +161,10 @@ def unrehearsed(
         took = show_span(last.rto_millis / MILLIS)
         yield YELLOW, f"the newest drill took {took}, and the RTO is {show_span(rto)}"
     every = schedule.drill_millis
-    since = last.time if last else backups[0].begun if backups else now
+    decided = [drill.time for drill in drills if drill.outcome != Outcome.INCONCLUSIVE]
+    since = decided[-1] if decided else backups[0].begun if backups else now
     if every is not None and now - since > VERY_LATE * every:
-        what = f"last was {show_span((now - since) / MILLIS)} ago" if last else "it never was"
+        what = f"last was {show_span((now - since) / MILLIS)} ago" if decided else "it never was"
         yield (
             YELLOW,
             f"a recovery is to be rehearsed every {show_span(every / MILLIS)}, and {what}: rekam drill",
