@@ -94,19 +94,23 @@ def resolve(
         )
     if target.position is not None:
         refuse_beyond(target.position, index.end())
-        return Point(target.position, _moment(target, target.position, marks, index))
+        when = target.moment
+        return Point(
+            target.position, when if when is not None else _moment(target.position, marks, index, span)
+        )
     if target.event is not None:
         if located is None:
             raise Refused("no such event on the log", "'rekam history' and 'rekam find' show events' ids")
         return _at_event(target, located, marks, index, control)
     if target.time is None:
         return Point(marks.last.position, None)
-    words = f"restorable: {instant(span.first)} to {instant(span.last)}"
-    refuse_future(target, max(now, span.last), words)
+    first, last = instant(span.first), instant(span.last)
+    words = f"restorable: {first} to {last}; the nearest is "
+    refuse_future(target, max(now, span.last), words + last)
     if target.time < span.first:
-        raise BeforeArchive(f"{instant(target.time)} is before the archive begins", words)
+        raise BeforeArchive(f"{instant(target.time)} is before the archive begins", words + first)
     if target.time > span.last:
-        raise BeyondArchive(f"{instant(target.time)} is after the newest checkpoint", words)
+        raise BeyondArchive(f"{instant(target.time)} is after the newest checkpoint", words + last)
     return Point(cut(target.time, marks, index), target.time)
 
 
@@ -131,16 +135,11 @@ def refuse_beyond(position: Position, end: Position) -> None:
             )
 
 
-def _moment(target: Target, position: Position, marks: Marks, index: TimeIndex) -> int | None:
-    """When the newest of its records happened; None for the beginning."""
-    if target.moment is not None:
-        return target.moment
-    times = [
-        effective_time(p, offset - 1, marks, index, marks.last.time)
-        for p, offset in position.items()
-        if offset
-    ]
-    return max(times, default=None)
+def _moment(position: Position, marks: Marks, index: TimeIndex, span: Range) -> int:
+    """When the newest of its records happened; for the beginning, just before anything did."""
+    near = marks.last.time
+    times = [effective_time(p, offset - 1, marks, index, near) for p, offset in position.items() if offset]
+    return max(times, default=span.first - 1)
 
 
 def _at_event(

@@ -15,7 +15,7 @@ from services.cli.options import HomeOption, JsonOption, open_home
 from services.cli.output import print_json, say, show_table
 from services.home import Home
 from services.moments import parse_moment, show_micros
-from services.patients import one_patient
+from services.patients import one_stream
 from services.records import event_json
 
 MICROS = 1000
@@ -54,7 +54,7 @@ def find(
     place = open_home(home)
     with reading(place) as (_, tables):
         sought = Sought(
-            stream=None if patient is None else one_patient(tables, patient),
+            stream=None if patient is None else one_stream(tables, patient),
             actor=actor,
             types=None if kind is None else types_named(kind),
             verdict=None if verdict is None else verdict.value,

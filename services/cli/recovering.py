@@ -107,9 +107,7 @@ def target_words(place: Home, plan: RecoveryPlan) -> str:
         )
         return f"{kept.format(target.event.hex())}, at {when}"
     if target.position is not None:
-        return f"{target.name or 'a position'} (inclusive), " + (
-            "the beginning" if when is None else f"at {when}"
-        )
+        return f"{target.name or 'a position'} (inclusive), at {when}"
     return f"{when} (inclusive)"
 
 
@@ -141,11 +139,7 @@ def _tables_words(plan: RecoveryPlan) -> str:
 def plan_json(place: Home, plan: RecoveryPlan) -> dict[str, Any]:
     target = plan.target
     return {
-        "target": LATEST
-        if target.latest
-        else None
-        if plan.time is None
-        else show_millis(plan.time, place.zone),
+        "target": LATEST if plan.time is None else show_millis(plan.time, place.zone),
         "named": target.name or None,
         "event": target.event.hex() if target.event else None,
         "inclusive": target.inclusive,

@@ -33,7 +33,7 @@ def point_to(place: Home, to: str | None, before: str | None, after: str | None)
         return Target(position=mark.position, moment=mark.time, name=f"checkpoint {int(found[1])}")
     if _LABEL.match(text):
         backup = named(place.archive().backups, text)
-        return Target(position=backup.position, name=f"backup {text}")
+        return Target(position=backup.position, moment=backup.complete_through, name=f"backup {text}")
     if "=" in text:
         return Target(position=parse_position(text))
     return Target(time=parse_moment(text, place.zone, place.clock()))

@@ -90,9 +90,22 @@ def test_checkpoints_backups_and_positions_are_targets(clinic: Clinic) -> None:
         (f"checkpoint:{shipped['checkpoint']}", second),
     ):
         plan = clinic.do("recover", "--to", to, "--dry-run").out
-        assert "(inclusive)" in plan
+        assert "(inclusive), at 20" in plan
         go(clinic, "--to", to)
         assert clinic.digest() == want, to
+
+
+def test_the_beginning_is_a_position_and_what_that_takes_away_is_said(clinic: Clinic) -> None:
+    report = go(clinic, "--to", "rekam.events/0=0, rekam.access/0=0, rekam.control/0=0")
+    assert report["rpo_seconds"] is not None and f"{report['set_aside_records']:,} later" in report["rpo"]
+    assert clinic.do("rewinds", "list", "--json").json()["rewinds"][0]["back_to"] is not None
+
+
+def test_a_patient_of_set_aside_history_alone_is_found(clinic: Clinic) -> None:
+    patient = find(clinic, "--limit", "1")["events"][0]["stream"]
+    go(clinic, "--to", "rekam.events/0=0, rekam.access/0=0, rekam.control/0=0")
+    assert find(clinic, patient, "--verdict", "set-aside")["total"] > 0
+    assert clinic.do("history", patient, "--json").json()["events"]
 
 
 def test_events_are_found_by_whom_what_and_when(clinic: Clinic) -> None:
