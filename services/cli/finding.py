@@ -52,7 +52,7 @@ def find(
 ) -> None:
     """Find the moment before something went wrong: `recover --before EVENT` goes there."""
     place = open_home(home)
-    with reading(place) as (_, tables):
+    with reading(place) as (_, tables), tables.reading():
         sought = Sought(
             stream=None if patient is None else one_stream(tables, patient),
             actor=actor,
