@@ -27,7 +27,7 @@ from events.sealing import ERASURE_FAMILY
 from projections.asof import history_at
 from projections.continuity import known_rewinds
 from projections.heads import TablesBase
-from projections.set_aside import count_in, rows_in, stretches
+from projections.set_aside import count_in, rows_in, spans
 from projections.store import JournalRow, Tables
 from services.projecting import catch_up, catch_up_whole
 from services.system import System
@@ -102,7 +102,7 @@ def _told(log: EventLog, tables: Tables) -> list[Told]:
                 said.actor,
                 fields["reason"],
                 chain(valid, rewind.target)[-1].epoch,
-                sum(count_in(tables, stretch) for stretch in stretches(control, offset, end)),
+                sum(count_in(tables, span) for span in spans(control, offset, end)),
                 rewind.epoch in current,
             )
         )
@@ -139,7 +139,7 @@ def _rows(
 ) -> list[JournalRow]:
     """What the rewind at control's `offset` set aside, in log order."""
     with tables.reading():
-        found = [row for stretch in stretches(control, offset, end) for row in rows_in(tables, stretch)]
+        found = [row for span in spans(control, offset, end) for row in rows_in(tables, span)]
     return sorted(found, key=lambda row: (row.log_partition, row.log_offset))
 
 

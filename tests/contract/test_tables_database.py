@@ -13,7 +13,8 @@ from events.position import EVENTS, Partition, Position
 from projections.columns import in_bytes, key_of
 from projections.database import key_order
 from projections.finding import MINUTE_MICROS, Burst, Sought, bursts, count_events, find_events
-from projections.set_aside import Stretch, count_in, rows_in
+from projections.rewinding import Span
+from projections.set_aside import count_in, rows_in
 from projections.store import Tables, open_tables
 from projections.system_tables import JOURNAL
 from tests.tiny_tables import NOTES, READINGS, tiny
@@ -212,10 +213,10 @@ def test_what_was_set_aside_is_found_by_its_epoch(tables: Tables) -> None:
     with tables.database.writing():
         tables.database.insert(JOURNAL, [*rows, journalled(4, 4, "elsewhere", 1, epoch=ID)])
     for epoch, offsets in ((None, [1, 2]), (ID, [3, 4])):
-        stretch = Stretch(epoch, 0, 1, 5)
+        span = Span(epoch, Partition(EVENTS, 0), 1, 5)
         with tables.reading():
-            assert [row.log_offset for row in rows_in(tables, stretch)] == offsets
-        assert count_in(tables, stretch) == 2
+            assert [row.log_offset for row in rows_in(tables, span)] == offsets
+        assert count_in(tables, span) == 2
 
 
 def test_opened_again_they_are_the_same(tables: Tables, url: str) -> None:
