@@ -104,20 +104,28 @@ def resolve(
         return _at_event(target, located, marks, index, control)
     if target.time is None:
         return Point(marks.last.position, None)
-    first, last = instant(span.first), instant(span.last)
-    words = f"restorable: {first} to {last}; the nearest is "
-    refuse_future(target, max(now, span.last), words + last)
+    refuse_future(target, span, now)
     if target.time < span.first:
-        raise BeforeArchive(f"{instant(target.time)} is before the archive begins", words + first)
+        raise BeforeArchive(
+            f"{instant(target.time)} is before the archive begins", _restorable(span, span.first)
+        )
     if target.time > span.last:
-        raise BeyondArchive(f"{instant(target.time)} is after the newest checkpoint", words + last)
+        raise BeyondArchive(
+            f"{instant(target.time)} is after the newest checkpoint", _restorable(span, span.last)
+        )
     return Point(cut(target.time, marks, index), target.time)
 
 
-def refuse_future(target: Target, now: int, hint: str = "name a moment that is over") -> None:
-    """Raises Refused for a time after `now` (milliseconds UTC)."""
+def refuse_future(target: Target, span: Range | None, now: int) -> None:
+    """Raises Refused for a time after `now` (milliseconds UTC), unless a checkpoint says that it is over."""
+    now = now if span is None else max(now, span.last)
     if target.time is not None and target.time > now:
+        hint = _restorable(span, span.last) if span else "name a moment that is over"
         raise Refused(f"{instant(target.time)} is after now ({instant(now)})", hint)
+
+
+def _restorable(span: Range, nearest: int) -> str:
+    return f"restorable: {instant(span.first)} to {instant(span.last)}; the nearest is {instant(nearest)}"
 
 
 def refuse_beyond(position: Position, end: Position) -> None:

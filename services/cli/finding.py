@@ -20,6 +20,8 @@ from services.records import event_json
 
 MICROS = 1000
 PREFIX = "id.rekam."
+MOST = 1_000_000
+"""Rows that are shown at most: they are held in memory."""
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +48,7 @@ def find(
     minutes: Annotated[
         bool, typer.Option("--bursts", help="The minutes in which one actor did most of one thing.")
     ] = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many at most.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=MOST, help="How many at most.")] = 20,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:

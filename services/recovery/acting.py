@@ -92,8 +92,7 @@ def prepare(system: System, request: Request, tell: Tell, *, ship_first: bool) -
     now = system.clock()
     if request.target.time is not None and request.target.time > now:
         # By the log's clock, which times are read on, it may be over: then a checkpoint says so.
-        span = system.archive().restorable
-        refuse_future(request.target, now if span is None else max(now, span.last))
+        refuse_future(request.target, system.archive().restorable, now)
     if ship_first:
         bring_keys(system, tell)
     log = find_log(system)

@@ -141,7 +141,7 @@ def test_events_are_found_by_whom_what_and_when(clinic: Clinic) -> None:
         (("--to", "rekam.events/0=3, rekam.events/0=4, rekam.access/0=0, rekam.control/0=1"), "named twice"),
         (("--to", f"checkpoint {'9' * 5000}"), "not a time"),
         (("--to", "0001-01-01"), "not a time"),
-        (("--to", "2999-01-01"), "is after now"),
+        (("--to", "2999-01-01"), "; the nearest is 20"),
         (("--to", "500 weeks ago"), "before the archive begins"),
         (("--to", "sometime"), "not a time"),
     ],
@@ -155,4 +155,5 @@ def test_what_is_no_target_is_refused(shipped: Clinic, words: tuple[str, ...], s
 def test_what_cannot_be_looked_for_is_said(shipped: Clinic) -> None:
     assert "families:" in rekam(shipped.home, "find", "--type", "weather", code=2).err
     assert "no such patient" in rekam(shipped.home, "find", "nobody", code=1).err
+    rekam(shipped.home, "find", "--limit", "9" * 20, code=2)
     assert "not a time" in rekam(shipped.home, "find", "--since", "sometime", code=2).err

@@ -1,4 +1,4 @@
-"""Attacks on targets that are events, on a log of several partitions: recovered to twice, set aside, taken back, lost."""
+"""Attacks on targets that are events, on three partitions: recovered to twice, set aside and taken back."""
 
 from __future__ import annotations
 
