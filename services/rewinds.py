@@ -1,7 +1,8 @@
 """The rewinds on a log: which there are, what each set aside, and applying chosen events again.
 
 Nothing is ever taken off the log, so what a recovery set aside is there to be looked at. An event that is applied again
-is a new one, decided on the record as it stands now, that names the old one as its cause; the same again is once.
+is a new one behind the record as it stands now, which names the old one as its cause; the same again is once. Whoever
+chooses it decides that it still holds: what was written of the same thing since is written over.
 """
 
 from __future__ import annotations

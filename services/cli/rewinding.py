@@ -140,7 +140,10 @@ def reapply_(
     count = len(chosen.event_ids) or sum(aside.events for aside in of)
     if not yes:
         confirm(
-            [f"{count:,} events are appended again, each as a new one on the record as it stands now."],
+            [
+                f"{count:,} events are appended again, each as a new one behind the record as it stands now.",
+                "Of the same thing they write over what was written since.",
+            ],
             as_json,
         )
     actor = {"id": operator(), "role": "operator", "system": "cli"}

@@ -80,8 +80,8 @@ def of_archives(archives: Mapping[str, Status]) -> Iterator[Metric]:
         ),
         "drill_ok": ("1 where that gave the truth.", lambda s: _went_well(_drill(s))),
         "drill_seconds": (
-            "How long that took.",
-            lambda s: drill.rto_millis / MILLIS if (drill := _drill(s)) else None,
+            "How long that took, where it came to a result.",
+            lambda s: drill.rto_millis / MILLIS if (drill := _drill(s)) and drill.rto_millis else None,
         ),
         "rpo_objective_seconds": (
             "How much work may be lost, as the operator set it.",
