@@ -3,7 +3,8 @@
 - A time is inclusive: the state after everything that happened up to it.
 - An event cuts its own partition exactly, just before it or just after it, and the others by its effective time: what
   happened in the same millisecond elsewhere stays with `after` and goes with `before`. Rewinds count up to the event,
-  and never the one that set it aside, or one after that: the history is meant in which it took effect.
+  and never the one that set it aside, or one after that: the history is meant in which it took effect. One that was
+  written after it, by whoever had not heard of it, never did, and is refused.
 - A position (of a checkpoint, of a backup, or as somebody wrote it) is taken as it is.
 """
 
@@ -19,6 +20,8 @@ from events.envelope import Epoch, EventId
 from events.errors import BeforeArchive, BeyondArchive, Refused
 from events.position import CONTROL_PARTITION, Partition, Position
 from events.rules import Effect, Rewind
+
+ANOTHER_EVENT = "name another one, or a time; 'rekam history' shows which took effect"
 
 
 class Located(NamedTuple):
@@ -156,8 +159,14 @@ def _at_event(
     time = effective_time(at.partition, at.offset, marks, index, at.time)
     here = cut(time, marks, index)
     first, last = took_effect(at, control, index.end())
+    earlier = cut(time - 1, marks, index)
+    if earlier.control > last:
+        # Its history had ended, and to go there would take all that was written since.
+        raise Refused(
+            "this event never took effect: it was written after the rewind that set it aside", ANOTHER_EVENT
+        )
     rewinds = min(max(here.control, first), last)
-    others = here if target.inclusive else cut(time - 1, marks, index)
+    others = here if target.inclusive else earlier
     own = at.offset + (1 if target.inclusive else 0)
     position = others.replace({CONTROL_PARTITION: rewinds, at.partition: own})
     return Point(position, time if target.inclusive else time - 1)
@@ -178,7 +187,7 @@ def took_effect(at: Located, control: Sequence[tuple[int, Rewind]], end: Positio
     if not found:
         raise Refused(
             "this event never took effect: it was written in an epoch that had ended",
-            "name another one; 'rekam history' shows which took effect",
+            ANOTHER_EVENT,
         )
     older = [offset for offset, _ in control if offset < found[0]]
     return (older[-1] + 1 if older else 0), found[-1]

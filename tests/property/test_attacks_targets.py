@@ -8,6 +8,7 @@ from contextlib import closing
 import pytest
 
 from events.codec import decode_event, encode_event
+from events.errors import Refused
 from events.position import EVENTS
 from replicator.targets import Target
 from services.recovery.acting import Request, prepare
@@ -73,3 +74,21 @@ def test_a_copy_under_another_key_is_no_record_of_the_event(tmp_path):
         assert found is not None
         [[record]] = clinic.log.read(found.partition, found.offset, found.offset + 1)
     assert record.key == stream.encode()
+
+
+def test_an_event_of_who_slept_through_a_rewind_is_no_target(tmp_path):
+    """Going there would set aside all that was written since the rewind, and the plan counted none of it."""
+    clinic = Clinic(tmp_path)
+    clinic.tell(6)
+    time, _ = clinic.moment()
+    stream, epoch = clinic.streams[0], clinic.epoch()
+    ids = clinic.applied().get(stream, [])
+    late = clinic.event(stream, len(ids) + 1, ids[-1] if ids else None, epoch, clinic.payload())
+    clinic.tell(4)
+    clinic.recover(time)
+    clinic.now += 100
+    clinic.tell(2)
+    clinic.now += 1000
+    clinic.send(EVENTS, stream, encode_event(late))
+    with pytest.raises(Refused, match="never took effect"):
+        go(clinic, late.event_id, True)
