@@ -88,7 +88,7 @@ def keep(system: System, done: Drill) -> int:
             succeeded=done.outcome is Outcome.OK,
             events=done.records,
             rpo_millis=done.rpo_millis,
-            rto_millis=done.rto_millis,
+            rto_millis=done.rto_millis or None,
             summary="; ".join(done.findings) or "every table agreed with the live history",
         )
         log.append(CONTROL, [LogEntry(None, encode_control(value))])

@@ -75,8 +75,8 @@ class Standing:
             lines.append(f"Verified: {self.verified.depth}, {ago} ago: {self.verified.outcome}.")
         if self.drill is not None:
             ago = show_span(max(0, now - self.drill.time) / MILLIS)
-            took = show_span(self.drill.rto_millis / MILLIS)
-            lines.append(f"Rehearsed: {ago} ago, in {took}: {self.drill.outcome}.")
+            took = f", in {show_span(self.drill.rto_millis / MILLIS)}" if self.drill.rto_millis else ""
+            lines.append(f"Rehearsed: {ago} ago{took}: {self.drill.outcome}.")
         return lines
 
 

@@ -53,7 +53,8 @@ def drill_(
 
 def _show(place: Home, done: Drill) -> None:
     show(f"Drill: {done.outcome.value}. Recovered to {show_millis(done.target, place.zone)}.")
-    took, lost = show_span(done.rto_millis / MILLIS), show_span(done.rpo_millis / MILLIS)
-    show(f"{done.records:,} records, whole again in {took} (RTO). A loss now would have cost {lost} (RPO).")
+    if done.rto_millis:
+        show(f"{done.records:,} records, whole again in {show_span(done.rto_millis / MILLIS)} (RTO).")
+    show(f"A loss now would have cost {show_span(done.rpo_millis / MILLIS)} (RPO).")
     for line in done.findings:
         show(line)

@@ -80,7 +80,8 @@ def test_a_recovery_that_would_not_give_the_truth_is_found_and_red_until_one_doe
         moved.append((path, path.read_bytes()))
         path.write_bytes(moved[-1][1][:-1])
     ran = rekam(clinic.home, "drill", code=3)
-    assert "Drill: invalid" in ran.out
+    assert "Drill: invalid" in ran.out and "(RTO)" not in ran.out
+    assert controls(clinic.home, DRILL_COMPLETED)[0]["rto_millis"] is None
     assert rekam(clinic.home, "status", "--json", code=1).json()["status"] == "red"
     for path, data in moved:
         path.write_bytes(data)
