@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from events.envelope import Epoch
-from events.errors import BadInput, Corrupt
+from events.errors import BadConfiguration, BadInput, Corrupt
 from events.position import Partition, Position
 from events.rules import Link
 from replicator.canonical import encoded
+from replicator.note import Verifier
 from replicator.stores import check_key
 
 Json: TypeAlias = dict[str, Any]
@@ -167,6 +168,22 @@ class ErasureEntry(Entry):
     n: int
 
 
+@dataclass(frozen=True)
+class RecipientsEntry(Entry):
+    """To whom objects are encrypted behind the checkpoint that names it."""
+
+    recipients: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SignerEntry(Entry):
+    """Which key signs the checkpoints behind the one that names it. See trust.py."""
+
+    previous: Verifier
+    """In force up to that checkpoint, which it signs too."""
+    verifier: Verifier
+
+
 def entry_json(kind: str, key: str, stored: bytes, plain: bytes, size_bytes: int, **members: Any) -> Json:
     """The JSON of an entry; `parse_entry` makes the entry of it."""
     return {
@@ -194,7 +211,7 @@ def parse_entry(raw: Json, where: str) -> Entry:
             check_key(_text(key))
         parse = _KINDS.get(common["kind"])
         return parse(raw, common) if parse else Entry(**common)
-    except (KeyError, TypeError, ValueError, BadInput) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, BadInput, BadConfiguration) as error:
         raise Corrupt(f"{where} holds an entry that is not one ({error!r})") from None
 
 
@@ -298,6 +315,16 @@ def _erasure(raw: Json, common: Json) -> ErasureEntry:
     return ErasureEntry(**common, n=natural(raw["n"]))
 
 
+def _recipients(raw: Json, common: Json) -> RecipientsEntry:
+    return RecipientsEntry(**common, recipients=tuple(_text(one) for one in raw["recipients"]))
+
+
+def _signer(raw: Json, common: Json) -> SignerEntry:
+    return SignerEntry(
+        **common, previous=Verifier.parse(raw["previous"]), verifier=Verifier.parse(raw["verifier"])
+    )
+
+
 _KINDS = {
     "verification": _verification,
     "backup": _backup,
@@ -308,6 +335,8 @@ _KINDS = {
     "summary": _summary,
     "erasure": _erasure,
     "drill": _drill,
+    "recipients": _recipients,
+    "signer": _signer,
 }
 
 

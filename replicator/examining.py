@@ -119,7 +119,7 @@ def examine_digests(subject: Subject, found: Found, check: Check) -> None:
 
 def examine_decode(subject: Subject, found: Found, check: Check) -> None:
     """Every record and row decodes; records are those of their segment's tree."""
-    if subject.index.config.recipients and subject.index.identity_key is None:
+    if subject.index.recipients and subject.index.identity_key is None:
         found.open.append("nothing was decoded: this machine does not hold the owner's identity")
         return
     for look in _looks(subject, found):

@@ -184,7 +184,7 @@ class Shipper:
             tails={**(head.manifest.tails if head.manifest else {}), **load.tails},
             schemas=tuple(known | {e.fingerprint for e in load.entries if isinstance(e, SchemaEntry)}),
             gaps=head.manifest.gaps if head.manifest else (),
-            entries=tuple(load.entries),
+            entries=load.entries,
             code=f"rekam {_release()}",
         )
         self._head = self._archive.commit(head, manifest)

@@ -94,6 +94,8 @@ class KeySettings(Section):
     folder: str = "keys"
     verification_key: str = ""
     """The public key that checkpoints must be signed with: the trust anchor, also on the printed sheet."""
+    earlier_verification_keys: list[str] = []
+    """Public keys that were rotated away: what this home kept of that time (notes, witnesses' words) bears them."""
     sealing: bool = False
     """Whether patients' events are sealed under keys of their own. What is sealed stays readable either way."""
     backup: str | None = None

@@ -27,8 +27,9 @@ from replicator.entries import Entry, SchemaEntry, SegmentEntry, digest, natural
 from replicator.holes import holes
 from replicator.manifest import Manifest, manifest_leaf, parse_manifest
 from replicator.merkle import leaf_hash, root_from_inclusion
-from replicator.note import TreeHead, Verifier, open_note, parse_head, split_note
+from replicator.note import TreeHead, Verifier, parse_head, split_note
 from replicator.segment import read_record
+from replicator.trust import Keyring, carried
 
 _MEMBERS = {
     *("kind", "format", "stream", "at", "position", "segments", "schemas", "keys"),
@@ -94,28 +95,30 @@ def check_evidence(data: bytes, verifier: Verifier, where: str) -> Evidence:
     """Raises Corrupt naming `where` and what does not fit."""
     raw = parse_canonical(data[:-1] if data.endswith(b"\n") else b"", where)
     try:
-        stated_by = _check_whole(raw, verifier, where)
-        return _Checking(raw, verifier, where).evidence(stated_by)
+        keys = carried(verifier, [str(statement) for statement in raw.get("signers", ())])
+        stated_by = verifier.name if _check_whole(raw, keys, where) else None
+        return _Checking(raw, keys, where).evidence(stated_by)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, BadInput) as error:
         raise Corrupt(f"{where} is not evidence of format {FORMAT} ({type(error).__name__})") from None
 
 
-def _check_whole(raw: dict[str, Any], verifier: Verifier, where: str) -> str | None:
+def _check_whole(raw: dict[str, Any], keys: Keyring, where: str) -> bool:
+    """Whether somebody with the clinic's key states it. Raises Corrupt."""
     value = {name: member for name, member in raw.items() if name not in ("digest", "statement")}
-    if set(value) != _MEMBERS or (raw["kind"], raw["format"]) != (KIND, FORMAT):
+    if set(value) - {"signers"} != _MEMBERS or (raw["kind"], raw["format"]) != (KIND, FORMAT):
         raise Corrupt(f"{where} is not evidence of format {FORMAT}")
     if hashlib.sha256(canonical(value)).hexdigest() != raw["digest"]:
         raise Corrupt(f"{where} was changed: its digest does not fit")
     if raw["statement"] is None:
-        return None
-    if _signed_alone(raw["statement"], verifier, f"{where}: its statement") != statement_text(raw["digest"]):
+        return False
+    if _signed_alone(raw["statement"], keys, f"{where}: its statement") != statement_text(raw["digest"]):
         raise Corrupt(f"{where}: what was signed is another file")
-    return verifier.name
+    return True
 
 
-def _signed_alone(note: str, verifier: Verifier, where: str) -> bytes:
-    """The text of a note that bears this key's signature and no other line, which nobody would have verified."""
-    text = open_note(note.encode(), [verifier], where)
+def _signed_alone(note: str, keys: Keyring, where: str) -> bytes:
+    """The text of a note that bears one such key's signature and no other line, which nobody would have verified."""
+    text, _ = keys.open_newest(note.encode(), where)
     if len(split_note(note.encode(), where)[1]) != 1:
         raise Corrupt(f"{where} bears other signatures too")
     return text
@@ -124,10 +127,10 @@ def _signed_alone(note: str, verifier: Verifier, where: str) -> bytes:
 class _Checking:
     """One file on its way."""
 
-    def __init__(self, raw: dict[str, Any], verifier: Verifier, where: str) -> None:
+    def __init__(self, raw: dict[str, Any], keys: Keyring, where: str) -> None:
         self._raw, self._where = raw, where
         note = f"{where}: the checkpoint's note"
-        self._head = parse_head(_signed_alone(raw["note"], verifier, note), note)
+        self._head = parse_head(_signed_alone(raw["note"], keys, note), note)
         self._manifest = self._read_manifest()
         self._ciphers = {name: AESGCM(bytes.fromhex(secret)) for name, secret in raw["keys"].items()}
 

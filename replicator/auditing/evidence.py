@@ -29,6 +29,7 @@ from replicator.holes import covering
 from replicator.manifest import config_leaf
 from replicator.merkle import leaf_hash, root_and_paths
 from replicator.note import Signer, sign_note
+from replicator.rotations import statements_of
 from replicator.segment import read_record, split_segment
 
 KIND = "rekam evidence"
@@ -84,6 +85,7 @@ def make_evidence(
         "schemas": [told[schema.key] for schema in schemas],
         "keys": {name: secret.hex() for name, secret in (keys or {}).items()},
         **newest,
+        **({"signers": signers} if (signers := statements_of(index)) else {}),
     }
     return finished(value, signer)
 
@@ -160,7 +162,7 @@ class _Tree:
         _, data = read_config(index.store)
         self.leaves = [config_leaf(data)]
         self.note = self.manifest = ""
-        for read in checkpoints_after(index.store, 0, index.config.origin, index.verifiers):
+        for read in checkpoints_after(index.store, 0, index.config.origin, index.keys):
             if read.n > index.head.n:
                 break
             raw, new = leaves_of(read)

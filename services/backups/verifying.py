@@ -87,7 +87,7 @@ def _examine(index: ArchiveIndex, label: str | None, depth: Depth, found: Found,
 
 
 def _closed(index: ArchiveIndex, found: Found) -> bool:
-    return bool(found.wrong) or bool(index.config.recipients and index.identity_key is None)
+    return bool(found.wrong) or bool(index.recipients and index.identity_key is None)
 
 
 def _chosen(index: ArchiveIndex, label: str | None, every: bool) -> list[BackupEntry]:

@@ -187,7 +187,7 @@ def consistency(
         notes = [
             n if isinstance(n, bytes) else leaves.note(n) for n in map(proofs.note_or_number, (first, second))
         ]
-        data = proofs.prove(leaves, notes[0], notes[1], about.verifiers)
+        data = proofs.prove(leaves, notes[0], notes[1])
     except LostData as error:
         complain(error)
         raise typer.Exit(Outcome.INVALID.exit_code) from None

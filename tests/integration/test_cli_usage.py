@@ -43,6 +43,7 @@ COMMANDS = {
         "rewinds reapply",
         "keys check",
     ),
+    *("keys rotate recipients", "keys rotate signing"),
     *("witness init", "witness trust", "witness serve", "witness ask"),
     *("archive list", "archive add", "archive copy", "archive compare", "archive prune", "archive repair"),
     *("audit verify", "audit consistency", "audit evidence", "audit check"),
