@@ -12,26 +12,19 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from events.catalogue import SEALED
-from events.client import Client, Draft
 from events.codec import Control, as_rewind, decode_control, decode_event
 from events.control import rewinds_upto
-from events.envelope import Epoch, EventId
+from events.envelope import Epoch
 from events.errors import Refused
-from events.heads import LogHeads
 from events.log import EventLog
-from events.patient_keys import Erased
 from events.position import CONTROL_PARTITION, Position
 from events.rules import Effect, Rewind, Verdict, chain, valid_rewinds
-from events.sealing import ERASURE_FAMILY
 from projections.continuity import known_rewinds
-from projections.heads import TablesBase
 from projections.set_aside import count_in, rows_in, stretches
 from projections.store import JournalRow, Tables
-from services.projecting import catch_up, catch_up_whole
+from services.projecting import catch_up_whole
+from services.reapplying import Chosen, Reapplied, reapplying
 from services.system import System
-
-MICROS = 1000
 
 
 @dataclass(frozen=True)
@@ -153,22 +146,6 @@ def _by_stream(rows: Sequence[JournalRow]) -> list[Aside]:
     ]
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """Which of the events that a rewind set aside are to be applied again. Empty: all."""
-
-    streams: frozenset[str] = frozenset()
-    event_ids: frozenset[EventId] = frozenset()
-
-
-class Reapplied(NamedTuple):
-    applied: int
-    again: int
-    """Had been applied again before, or are in effect anyway."""
-    refused: list[tuple[EventId, str]]
-    """(id, why) of those that cannot be."""
-
-
 def reapply(
     system: System, number: int, chosen: Chosen, actor: Mapping[str, str], tell: Callable[[int, int], object]
 ) -> Reapplied:
@@ -184,38 +161,13 @@ def reapply(
             raise Refused(
                 f"rewind {number} set no event {min(strange).hex()} aside", "'rekam rewinds diff' shows which"
             )
-        wanted = [row for row in rows if _is_chosen(row, chosen)]
-        clock = system.clock
-        heads = LogHeads(log, TablesBase(tables))
-        client = Client(log, heads, clock=lambda: clock() * MICROS, encoder=system.encoder())
-        done = Reapplied(0, 0, [])
-        for count, row in enumerate(wanted, 1):
-            done = _reapply(client, log, row, actor, done)
-            tell(count, len(wanted))
-        catch_up(log, tables)
-    return done
-
-
-def _is_chosen(row: JournalRow, chosen: Chosen) -> bool:
-    if chosen.event_ids:
-        return row.event_id in chosen.event_ids
-    return not chosen.streams or row.stream in chosen.streams
-
-
-def _reapply(
-    client: Client, log: EventLog, row: JournalRow, actor: Mapping[str, str], done: Reapplied
-) -> Reapplied:
-    if row.verdict == Verdict.APPLIED:
-        return done._replace(again=done.again + 1)
-    [record] = next(iter(log.read(row.partition, row.log_offset, row.log_offset + 1)))
-    event = client.encoder.reveal(decode_event(record.value or b""))
-    kind = event.payload[0]
-    if kind == SEALED or kind.startswith(ERASURE_FAMILY):
-        why = "its key is not here" if kind == SEALED else "erasures and restrictions hold without it"
-        return done._replace(refused=[*done.refused, (row.event_id, why)])
-    draft = Draft(event.payload, event.occurred_at, actor, event.correlation_id, event.event_id)
-    try:
-        written = client.append(row.stream, lambda head: draft, key=b"reapply" + event.event_id, reapply=True)
-    except Erased as error:
-        return done._replace(refused=[*done.refused, (row.event_id, error.message)])
-    return done._replace(again=done.again + 1) if written.again else done._replace(applied=done.applied + 1)
+        wanted = [row for row in rows if chosen.takes(row.stream, row.event_id)]
+        with reapplying(system, log, tables, actor) as again:
+            for count, row in enumerate(wanted, 1):
+                if row.verdict == Verdict.APPLIED:
+                    again.done.again += 1
+                else:
+                    [record] = next(iter(log.read(row.partition, row.log_offset, row.log_offset + 1)))
+                    again.apply(decode_event(record.value or b""))
+                tell(count, len(wanted))
+    return again.done

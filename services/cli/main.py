@@ -28,6 +28,7 @@ PARTS = {
     "recovering": ("recover", "points"),
     "drilling": ("drill",),
     "rewinding": ("rewinds",),
+    "salvaging": ("salvage",),
     "archives": ("archive",),
     "backing_up": ("backup",),
     "witnessing": ("witness",),

@@ -38,6 +38,7 @@ COMMANDS = {
         "due",
         "find",
         "drill",
+        "salvage",
         "rewinds list",
         "rewinds diff",
         "rewinds reapply",
