@@ -24,6 +24,7 @@ from replicator.config import ArchiveConfig, read_config
 from replicator.encryption import Identity
 from replicator.entries import (
     BackupEntry,
+    BlobEntry,
     CheckpointsEntry,
     DrillEntry,
     Entry,
@@ -238,6 +239,11 @@ class ArchiveIndex:
     @property
     def schemas(self) -> list[SchemaEntry]:
         return [e for e in self.entries if isinstance(e, SchemaEntry)]
+
+    @property
+    def blobs(self) -> dict[bytes, BlobEntry]:
+        """The blobs that the archive holds, by the digest that records name them by."""
+        return {e.plain: e for e in self._current.values() if isinstance(e, BlobEntry)}
 
     def schema_text(self, fingerprint: bytes) -> str | None:
         """The writer schema that was stored under a fingerprint, as JSON; None where there is none."""

@@ -67,6 +67,8 @@ class SegmentEntry(Entry):
     """(epoch, the first offset that names it), by offset."""
     rewinds: tuple[tuple[Epoch, int], ...]
     """On control: (epoch, offset) of each rewind record."""
+    blobs: tuple[bytes, ...]
+    """Digests of the blobs that its records name, in order."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,11 @@ class SchemaEntry(Entry):
     """A writer schema that the archive's values need."""
 
     fingerprint: bytes
+
+
+@dataclass(frozen=True)
+class BlobEntry(Entry):
+    """A blob that records name; `plain` is the digest that they name it by."""
 
 
 @dataclass(frozen=True)
@@ -231,6 +238,7 @@ def _segment(raw: Json, common: Json) -> SegmentEntry:
         max_time=int(time["max"]),
         epochs=tuple((epoch_of(epoch), natural(offset)) for epoch, offset in raw["epochs"]),
         rewinds=tuple((bytes.fromhex(epoch), natural(offset)) for epoch, offset in raw["rewinds"]),
+        blobs=tuple(digest(text) for text in raw.get("blobs", ())),
     )
     if entry.first >= entry.stop:
         raise ValueError("an empty range")
@@ -239,6 +247,10 @@ def _segment(raw: Json, common: Json) -> SegmentEntry:
 
 def _schema(raw: Json, common: Json) -> SchemaEntry:
     return SchemaEntry(**common, fingerprint=bytes.fromhex(raw["fingerprint"]))
+
+
+def _blob(raw: Json, common: Json) -> BlobEntry:
+    return BlobEntry(**common)
 
 
 def _snapshot(raw: Json, common: Json) -> SnapshotEntry:
@@ -330,6 +342,7 @@ _KINDS = {
     "backup": _backup,
     "segment": _segment,
     "schema": _schema,
+    "blob": _blob,
     "snapshot": _snapshot,
     "checkpoints": _checkpoints,
     "summary": _summary,

@@ -12,7 +12,10 @@ from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from events.attachments import Attachments
+from events.blobs import BlobStore
 from events.clock import Clock, wall_millis
+from events.directory_blobs import DirectoryBlobs
 from events.durable import put_durably
 from events.errors import (
     ArchiveDiverged,
@@ -224,6 +227,7 @@ class Home:
             seen=self.seen() or b"",
             clock=self.clock,
             ready=self._keys_backer(),
+            blobs=self.blobs(),
         )
 
     def _keys_backer(self) -> Callable[[], None]:
@@ -272,6 +276,15 @@ class Home:
 
     def archive_opener(self) -> Callable[[], LogReader]:
         return partial(_open_archive_at, self.path, self.archive_name)
+
+    # -- attachments --------------------------------------------------------------------------------------------
+
+    def blobs(self) -> BlobStore:
+        return DirectoryBlobs(self.path / Path(self.settings.attachments.folder).expanduser())
+
+    def attachments(self, keys: KeyStore) -> Attachments:
+        sealing, limit = self.settings.keys.sealing, self.settings.attachments.limit_bytes
+        return Attachments(self.blobs(), keys, sealing=sealing, limit_bytes=limit)
 
     # -- keys ---------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from events.attachments import Kept, NoKey, files_of, open_blob
 from events.avro_schema import fingerprint
+from events.blobs import named_by
 from events.catalogue import SEALED
 from events.codec import MAGIC, Control, as_rewind, decode_control, decode_events
 from events.envelope import Event, EventId
@@ -31,6 +33,8 @@ from replicator.note import TreeHead, Verifier, parse_head, split_note
 from replicator.segment import read_record
 from replicator.trust import Keyring, carried
 
+BLOBS = "blobs"
+"""The member that is there only where files were attached."""
 _MEMBERS = {
     *("kind", "format", "stream", "at", "position", "segments", "schemas", "keys"),
     *("note", "manifest", "manifest_path"),
@@ -46,6 +50,19 @@ NOT_PROVEN = (
     "that the clinic signed no other history: compare the checkpoint's root with one that was kept elsewhere",
     "that what was recorded is true",
 )
+
+
+class AttachedFile(NamedTuple):
+    """A file that an event of the patient names."""
+
+    partition: Partition
+    offset: int
+    """Of the event."""
+    kept: Kept
+    content: bytes | None
+    """None where it is not in the file, or the key that opens it is not."""
+    is_there: bool
+    """Whether its blob is in the file: proven, opened or not."""
 
 
 class Proven(NamedTuple):
@@ -69,6 +86,7 @@ class Evidence:
     head: TreeHead
     events: tuple[Proven, ...]
     rewinds: tuple[tuple[int, Rewind], ...]
+    files: tuple[AttachedFile, ...]
     stated_by: str | None
     """Who signed that nothing was left out, and which moment it is of; None: nobody."""
 
@@ -83,6 +101,9 @@ class Evidence:
             "no rewind of the archive bears the epoch of one of these events": Verdict.UNKNOWN_EPOCH
             in verdicts,
             "this release cannot read one of the events": None in verdicts,
+            "an attached file that an event names is not in the file": not all(
+                file.is_there for file in self.files
+            ),
         }
         return tuple(reason for reason, holds in found.items() if holds)
 
@@ -105,7 +126,7 @@ def check_evidence(data: bytes, verifier: Verifier, where: str) -> Evidence:
 def _check_whole(raw: dict[str, Any], keys: Keyring, where: str) -> bool:
     """Whether somebody with the clinic's key states it. Raises Corrupt."""
     value = {name: member for name, member in raw.items() if name not in ("digest", "statement")}
-    if set(value) - {"signers"} != _MEMBERS or (raw["kind"], raw["format"]) != (KIND, FORMAT):
+    if set(value) - {"signers", BLOBS} != _MEMBERS or (raw["kind"], raw["format"]) != (KIND, FORMAT):
         raise Corrupt(f"{where} is not evidence of format {FORMAT}")
     if hashlib.sha256(canonical(value)).hexdigest() != raw["digest"]:
         raise Corrupt(f"{where} was changed: its digest does not fit")
@@ -132,7 +153,8 @@ class _Checking:
         note = f"{where}: the checkpoint's note"
         self._head = parse_head(_signed_alone(raw["note"], keys, note), note)
         self._manifest = self._read_manifest()
-        self._ciphers = {name: AESGCM(bytes.fromhex(secret)) for name, secret in raw["keys"].items()}
+        self._secrets = {name: bytes.fromhex(secret) for name, secret in raw["keys"].items()}
+        self._ciphers = {name: AESGCM(secret) for name, secret in self._secrets.items()}
 
     def evidence(self, stated_by: str | None) -> Evidence:
         raw, stream = self._raw, self._raw["stream"]
@@ -152,7 +174,10 @@ class _Checking:
         judged = tuple(self._opened(one) for one in _judged(events, Effect(rewinds, position)))
         if any(one.event.stream != stream for one in judged if one.event):
             raise self._wrong("an event in it is of another stream")
-        return Evidence(stream, at, position, self._manifest, self._head, judged, tuple(rewinds), stated_by)
+        files = tuple(self._files(judged, stream))
+        return Evidence(
+            stream, at, position, self._manifest, self._head, judged, tuple(rewinds), files, stated_by
+        )
 
     def _wrong(self, what: str) -> Corrupt:
         return Corrupt(f"{self._where}: {what}")
@@ -238,6 +263,34 @@ class _Checking:
         if payload is None:
             raise self._wrong(f"the key in it does not open {one.partition}@{one.record.offset}")
         return one._replace(event=event._replace(payload=payload))
+
+    def _files(self, events: Sequence[Proven], stream: str) -> Iterator[AttachedFile]:
+        """Each file that an event names, opened where its key is in the file; a blob that no record names is none."""
+        named = {digest for one in events for digest in named_by(one.record.headers)}
+        blobs = {bytes.fromhex(name): data for name, data in self._raw.get(BLOBS, {}).items()}
+        if not blobs.keys() <= named:
+            raise self._wrong("it holds an attached file that no event in it names")
+        held = {digest: self._blob(digest, data) for digest, data in blobs.items()}
+        for one in events:
+            told = files_of(one.event.payload) if one.event else []
+            for kept in told:
+                data = held.get(kept.blob_sha256)
+                content = None if data is None else self._content(data, stream, kept)
+                yield AttachedFile(one.partition, one.record.offset, kept, content, data is not None)
+
+    def _blob(self, blob: bytes, text: str) -> bytes:
+        data = base64.b64decode(text, validate=True)
+        if hashlib.sha256(data).digest() != blob:
+            raise self._wrong(f"the attached file {blob.hex()} in it has other bytes")
+        return data
+
+    def _content(self, data: bytes, stream: str, kept: Kept) -> bytes | None:
+        try:
+            return open_blob(data, stream, kept.content_sha256, kept.size_bytes, self._secrets.get)
+        except NoKey:
+            return None
+        except Corrupt as error:
+            raise self._wrong(f"the attached file {kept.blob_sha256.hex()}: {error.message}") from None
 
     def _rewind(self, record: Record) -> Rewind:
         control = decode_control(record.value)

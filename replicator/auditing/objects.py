@@ -12,8 +12,10 @@ from typing import Protocol, TypeVar
 from events.avro_schema import fingerprint
 from events.errors import BadInput
 from replicator.auditing.findings import Finding, What
+from replicator.blobs import blob_key
 from replicator.copying import key_digest
 from replicator.entries import (
+    BlobEntry,
     CheckpointsEntry,
     Entry,
     RecipientsEntry,
@@ -99,6 +101,9 @@ def _fits(entry: Entry) -> bool:
         return entry.key == segment_key(
             entry.partition, entry.first, entry.stop, entry.first_time, stored, suffix
         )
+    if isinstance(entry, BlobEntry):
+        suffix = ".age" if entry.key.endswith(".age") else ""
+        return entry.key == blob_key(entry.plain.hex(), stored, suffix)
     if isinstance(entry, SchemaEntry):
         return entry.key == f"schemas/{entry.fingerprint.hex()}-{stored}.avsc"
     if isinstance(entry, SnapshotEntry):

@@ -24,6 +24,7 @@ INTERRUPTED = 130
 PARTS = {
     "setting_up": ("init",),
     "exchange": ("import", "export", "simulate"),
+    "attaching": ("attach", "attachments", "attachment"),
     "running": ("project", "replicate", "run", "watch"),
     "recovering": ("recover", "points"),
     "drilling": ("drill",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -179,6 +180,7 @@ def report_json(place: Home, plan: RecoveryPlan, report: Report) -> dict[str, An
         "restored_records": report.restored_records,
         "checkpoint": report.checkpoint,
         "verified": report.verified,
+        "attachments": asdict(report.attachments),
         "steps": report.steps,
         "rto_seconds": report.rto_seconds,
         "rpo_seconds": report.rpo_seconds,
@@ -209,6 +211,10 @@ def _show_report(place: Home, plan: RecoveryPlan, report: Report, found: dict[st
         f"Verified: {verified['journal']:,} events in the journal, {verified['applied']:,} in effect, "
         f"{verified['streams']:,} streams."
     )
+    files = report.attachments
+    if files.files or files.lost:
+        lost = f"; {files.lost:,} did not" if files.lost else ""
+        show(f"Attached files: {files.files:,} came back ({files.size_bytes:,} bytes){lost}.")
 
 
 def points(home: HomeOption = None, archive: ArchiveOption = None, as_json: JsonOption = False) -> None:

@@ -15,7 +15,19 @@ from tests.command_line import ROOT, finish, instant, ndjson, rekam, sample_line
 
 READING = ["status", "points", "digest", "show", "history"]
 COMMANDS = {
-    *("init", "import fhir", "export fhir", "simulate", "project", "replicate", "run", "watch"),
+    *(
+        "init",
+        "import fhir",
+        "export fhir",
+        "attach",
+        "attachments",
+        "attachment",
+        "simulate",
+        "project",
+        "replicate",
+        "run",
+        "watch",
+    ),
     *(
         "backup full",
         "backup differential",
