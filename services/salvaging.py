@@ -7,17 +7,19 @@ shipped: it is listed, and chosen events are applied again. The late log is only
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+from events.blobs import BlobStore, named_by
 from events.codec import Unreadable, decode_events
 from events.control import read_rewinds
+from events.directory_blobs import DirectoryBlobs
 from events.envelope import Event
-from events.errors import Refused
+from events.errors import LostData, Refused
 from events.log import EventLog, LogReader, Record
 from events.partitioning import partition_number
 from events.patient_keys import KeyStore
@@ -29,7 +31,7 @@ from services.projecting import catch_up_whole
 from services.reapplying import Chosen, Reapplied, reapplying
 from services.system import System
 
-LOG_FILE, KEYS_FOLDER = "log.db", "keys"
+LOG_FILE, KEYS_FOLDER, FILES_FOLDER = "log.db", "keys", "attachments"
 MICROS = 1000
 
 
@@ -39,6 +41,15 @@ class Late(NamedTuple):
     event: Event
     time: int
     """Its log time there, milliseconds UTC."""
+    files: tuple[bytes, ...]
+    """Digests of the blobs that its record names."""
+
+
+class Beside(NamedTuple):
+    """What lies beside a late log, where it is in a home folder."""
+
+    keys: Path | None
+    files: Path | None
 
 
 @dataclass(frozen=True)
@@ -65,20 +76,21 @@ def types_of(late: Sequence[Late]) -> Mapping[str, int]:
     return Counter(one.event.payload[0].removeprefix("id.rekam.") for one in late)
 
 
-def late_log(place: str, home: Path) -> tuple[str, Path | None]:
-    """(the log's address, the folder of patients' keys beside it if there is one) of what an operator names.
+def late_log(place: str) -> tuple[str, Beside]:
+    """(the log's address, what lies beside it) of what an operator names.
 
     `place`: a home folder, a log's file, or an address as rekam.toml has it.
     """
     if place.startswith(("sqlite:", "kafka:")):
-        return place, None
+        return place, Beside(None, None)
     path = Path(place).expanduser().absolute()
     folder = path if path.is_dir() else path.parent
     file = path / LOG_FILE if path.is_dir() else path
     if not file.exists():
         raise Refused(f"there is no log at {place}", "name a home folder, a log's file, or kafka://…")
-    keys = folder / KEYS_FOLDER
-    return f"sqlite:{file}", keys if (keys / "patients.db").exists() else None
+    keys, files = folder / KEYS_FOLDER, folder / FILES_FOLDER
+    beside = Beside(keys if (keys / "patients.db").exists() else None, files if files.is_dir() else None)
+    return f"sqlite:{file}", beside
 
 
 def take_keys(ours: KeyStore, folder: Path) -> None:
@@ -86,6 +98,17 @@ def take_keys(ours: KeyStore, folder: Path) -> None:
     with closing(SqliteKeys(folder / "patients.db", folder / "wrapping.key")) as theirs:
         found = theirs.changes(0)
     ours.merge(found.keys, found.marks)
+
+
+def take_files(ours: BlobStore, folder: Path, late: Iterable[Late]) -> int:
+    """Takes in the files that late events name, as far as they lie there whole; how many."""
+    theirs, taken = DirectoryBlobs(folder), 0
+    for digest in {digest for one in late for digest in one.files}:
+        if not ours.holds(digest):
+            with suppress(LostData):  # status tells of those that are nowhere
+                ours.put(theirs.get(digest))
+                taken += 1
+    return taken
 
 
 def look_into(system: System, address: str, home: Path) -> Salvage:
@@ -142,7 +165,9 @@ def _beyond(log: EventLog, common: Position, end: Position) -> tuple[list[Late],
                 ):
                     others += 1
                 else:
-                    found.setdefault(event.event_id, Late(event, record.time))
+                    found.setdefault(
+                        event.event_id, Late(event, record.time, tuple(named_by(record.headers)))
+                    )
     return list(found.values()), others
 
 

@@ -12,7 +12,7 @@ from services.cli.output import print_json, progress, say, show, show_table
 from services.cli.rewinding import EventsOption, PatientsOption, chosen_of, show_reapplied
 from services.home import Home
 from services.moments import show_millis
-from services.salvaging import Salvage, late_log, look_into, salvage, take_keys, types_of
+from services.salvaging import Salvage, late_log, look_into, salvage, take_files, take_keys, types_of
 
 
 def register(app: typer.Typer) -> None:
@@ -32,21 +32,24 @@ def salvage_(
 ) -> None:
     """List what a log that turned up late holds beyond the one in use; chosen events are applied again as new ones."""
     place = open_home(home)
-    address, keys = late_log(log, place.path)
+    address, beside = late_log(log)
     found = look_into(place, address, place.path)
     if not (patients or events or everything):
         _show(place, found, as_json)
         return
     chosen = chosen_of(patients, events, everything, {late.event.stream for late in found.late}, "that log")
-    count = sum(chosen.takes(late.event.stream, late.event.event_id) for late in found.late)
+    wanted = [late for late in found.late if chosen.takes(late.event.stream, late.event.event_id)]
     if not yes:
         confirm(
-            [f"{count:,} events are appended, each as a new one on the record as it stands now."], as_json
+            [f"{len(wanted):,} events are appended, each as a new one on the record as it stands now."],
+            as_json,
         )
-    if keys is not None:
-        say(f"Taking in patients' keys from {keys}.")
+    if beside.keys is not None:
+        say(f"Taking in patients' keys from {beside.keys}.")
         with closing(place.patient_keys()) as ours:
-            take_keys(ours, keys)
+            take_keys(ours, beside.keys)
+    if beside.files is not None:
+        say(f"{take_files(place.blobs(), beside.files, wanted):,} attached files taken from {beside.files}.")
     with progress("applying again") as advance:
         done = salvage(place, found, chosen, {"id": operator(), "role": "operator", "system": "cli"}, advance)
     show_reapplied(done, as_json)

@@ -73,6 +73,28 @@ def test_what_was_never_shipped_is_listed_and_comes_back(lost: tuple[Clinic, Pat
     assert clinic.status()["status"] == "green"
 
 
+def test_attached_files_come_back_with_their_events(tmp_path: Path) -> None:
+    clinic = Clinic(tmp_path / "clinic").init()
+    clinic.take(lines(tmp_path / "first.ndjson", 0, SHIPPED))
+    clinic.ship()
+    scan = tmp_path / "scan.pdf"
+    scan.write_bytes(b"%PDF-1.7\n" + bytes(range(256)) * 40)
+    [event, *_] = clinic.do("find", "--type", "registration", "--json").json()["events"]
+    clinic.do("attach", event["stream"], str(scan), "--title", "Scan")
+    shutil.copytree(clinic.home, tmp_path / "disk")
+    for lost in (*clinic.home.glob("log.db*"), *clinic.home.glob("tables.db*")):
+        lost.unlink()
+    shutil.rmtree(clinic.home / "attachments")
+    clinic.do("recover", "--to", "latest", "--yes")
+    assert clinic.do("attachments", event["stream"], "--json").json()["documents"] == []
+    clinic.do("salvage", str(tmp_path / "disk"), "--all", "--yes")
+    [back] = clinic.do("attachments", event["stream"], "--json").json()["documents"]
+    clinic.do("attachment", event["stream"], back["document"], "-o", str(tmp_path / "back.pdf"))
+    assert (tmp_path / "back.pdf").read_bytes() == scan.read_bytes()
+    clinic.ship()
+    assert clinic.status()["status"] == "green"
+
+
 def test_without_the_keys_beside_it_sealed_events_are_refused(lost: tuple[Clinic, Path, dict]) -> None:
     clinic, old, _ = lost
     ran = rekam(clinic.home, "salvage", f"sqlite:{old / 'log.db'}", "--all", "--yes", "--json", code=1)
