@@ -71,6 +71,8 @@ class Snapshot(Protocol):
     @property
     def links(self) -> Sequence[Link]: ...
 
+    def holds(self, table: str) -> bool: ...
+
     def batches(self, table: str) -> Iterable[Sequence[Row]]:
         """The rows of a state table, or of `streams`, in column order, some thousands at a time."""
         ...
@@ -177,6 +179,8 @@ class _Job:
         database, definition, reveal = self.fresh.database, self.tables.definition, self.tables.reveal
         reveal.refresh()
         for table in (*definition.tables, STREAMS):
+            if table is not STREAMS and not snapshot.holds(table.name):
+                continue  # a later release's: nothing before that snapshot could be folded into it
             self.tell(f"snapshot {table.name}", 0, 1)
             for rows in snapshot.batches(table.name):
                 database.insert(table, without_erased(table, rows, reveal.erased))

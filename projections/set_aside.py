@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from events.envelope import Epoch
 from events.position import CONTROL_PARTITION, EVENTS, Position
-from events.rules import Effect, Rewind
+from events.rules import Effect, Rewind, Verdict
 from projections.rewinding import Span, within
 from projections.store import JournalRow, Tables
 from projections.system_tables import JOURNAL
@@ -18,6 +19,11 @@ def spans(control: Sequence[tuple[int, Rewind]], offset: int, end: Position) -> 
     """
     before = Effect(control, end.replace({CONTROL_PARTITION: offset})).stops
     after = Effect(control, end.replace({CONTROL_PARTITION: offset + 1})).stops
+    return difference(before, after)
+
+
+def difference(before: Mapping[Epoch | None, Position], after: Mapping[Epoch | None, Position]) -> list[Span]:
+    """What is in effect with the stops of one chain, and not with those of another."""
     found = [
         Span(epoch, partition, after[epoch][partition] if epoch in after else 0, stop)
         for epoch, stops in before.items()
@@ -31,6 +37,15 @@ def count_in(tables: Tables, span: Span) -> int:
     tables.require_journal()
     where, given = within(tables.database, span)
     return int(tables.database.fetch(f"SELECT count(*) FROM journal {where}", given)[0][0])
+
+
+def counts_in(tables: Tables, span: Span) -> list[tuple[str, str, str, int]]:
+    """(type, stream, actor's id, how many) of them that apply now. Raises Busy while the journal is being filled."""
+    tables.require_journal()
+    where, given = within(tables.database, span)
+    by = "type, stream, actor_id"
+    sql = f"SELECT {by}, count(*) FROM journal {where} AND verdict = ? GROUP BY {by}"
+    return [(t, s, a, int(n)) for t, s, a, n in tables.database.fetch(sql, (*given, Verdict.APPLIED.value))]
 
 
 def rows_in(tables: Tables, span: Span) -> Iterator[JournalRow]:

@@ -78,6 +78,15 @@ class KeyBackup:
         self._clock = clock
         self._looked_at: int | None = None
 
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Who opens what is backed up."""
+        return self._recipients.texts
+
+    def is_used(self, keys: KeyStore) -> bool:
+        """Whether anything was backed up here, or there is anything to back up."""
+        return bool(keys.backed_up(self._place) or keys.changes(0).total)
+
     def bring_up_to_date(self, keys: KeyStore) -> None:
         """Everything that the store holds now is backed up on return.
 

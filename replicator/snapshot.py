@@ -230,6 +230,10 @@ class Snapshot:
         """A table's rows, one by one. Raises ArchiveGap or Corrupt naming the part, before any row of it."""
         return chain.from_iterable(self.batches(table))
 
+    def holds(self, table: str) -> bool:
+        """Whether the table is in it: one that a later release added is not in what was taken before."""
+        return any(fact.name == table for fact in self.tables)
+
     def batches(self, table: str) -> Iterator[list[Row]]:
         """The same in lists of some thousands."""
         fact = next((fact for fact in self.tables if fact.name == table), None)

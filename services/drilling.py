@@ -44,7 +44,7 @@ def drill(
     span = index.restorable
     if span is None:
         raise Refused("the archive holds no checkpoint, so there is nothing to rehearse", "ship first")
-    if index.config.recipients and index.identity_key is None:
+    if index.recipients and index.identity_key is None:
         raise Refused("a drill opens the archive", "put the owner's file (owner.txt) into the keys folder")
     time = random.randint(span.first, span.last) if target is None else target
     point = resolve(Target(time), span, index.marks, index, system.clock())

@@ -5,7 +5,9 @@ An erasure goes step by step, and each step holds when the next does not come to
 1. the keys are destroyed and the stream is marked: from here on no reader here shows anything of it;
 2. `PatientErased` is appended, which names the key, and the tables are blanked;
 3. the keys are backed up without those; what older backups may still hold goes in a known time;
-4. an entry of the ledger, and a checkpoint that names it: from here on every recovery erases again.
+4. an entry of the ledger, and a checkpoint that names it: from here on every recovery erases again;
+5. the files of their documents are removed here, named by an event or not. The archive has them by then, unreadable as
+   they are, so that nothing that a checkpoint covers is missing.
 
 What holds whatever a rewind does are the marks and the ledger; the events tell about it. A restriction is a mark and
 an event likewise; one that holds against erasure (a legal hold) is a mark of its own.
@@ -13,11 +15,12 @@ an event likewise; one that holds against erasure (a legal hold) is a mark of it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from events.attachments import erased_owners, remove_owned
 from events.catalogue import SEALED
 from events.client import Client, Draft
 from events.codec import Unreadable, decode_events
@@ -68,10 +71,20 @@ class Report:
     """When the last of them may go (milliseconds UTC), if backups are taken, expire and are pruned until then."""
     in_the_clear: int
     """Events that were written unsealed: they stay on the log and in the archive, and are not shown."""
+    files: int
+    """Attached files that were removed from this machine."""
 
 
-def erase(system: System, request: Request, *, retention_years: float) -> Report:
-    """Raises Refused before the patient's time has come, unless ordered; else whatever stopped a step: run it again."""
+def erase(
+    system: System,
+    request: Request,
+    *,
+    retention_years: float,
+    enter_others: Callable[[], object] = lambda: None,
+) -> Report:
+    """`enter_others`: brings the erasure to further archives, while the patient's files are still here to be shipped.
+
+    Raises Refused before the patient's time has come, unless ordered; else whatever stopped a step: run it again."""
     with (
         closing(system.log()) as log,
         closing(system.tables()) as tables,
@@ -91,6 +104,8 @@ def erase(system: System, request: Request, *, retention_years: float) -> Report
         until = system.key_backup().replace(keys)
         archive = system.archive()
         checkpoint = enter(system, log)
+        enter_others()
+        files = remove_owned(system.blobs(), erased_owners(keys, [stream]))
         days = system.retention.keep[Kind.FULL].days + GRACE_DAYS
     return Report(
         stream,
@@ -100,6 +115,7 @@ def erase(system: System, request: Request, *, retention_years: float) -> Report
         len(archive.snapshots),
         system.clock() + round(days * DAY_MILLIS),
         _in_the_clear(journal),
+        files,
     )
 
 

@@ -13,27 +13,21 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from events.catalogue import SEALED
-from events.client import Client, Draft
 from events.codec import Control, as_rewind, decode_control, decode_event
 from events.control import rewinds_upto
-from events.envelope import Epoch, EventId
+from events.envelope import Epoch
 from events.errors import Refused
-from events.heads import LogHeads
 from events.log import EventLog
-from events.patient_keys import Erased
 from events.position import CONTROL_PARTITION, Position
 from events.rules import Effect, Rewind, Verdict, chain, valid_rewinds
-from events.sealing import ERASURE_FAMILY
 from projections.asof import history_at
 from projections.continuity import known_rewinds
-from projections.heads import TablesBase
 from projections.set_aside import count_in, rows_in, spans
 from projections.store import JournalRow, Tables
-from services.projecting import catch_up, catch_up_whole
+from services.projecting import catch_up_whole
+from services.reapplying import Chosen, Reapplied, reapplying
 from services.system import System
 
-MICROS = 1000
 NEVER = "it did not take effect before the rewind either"
 
 
@@ -161,22 +155,6 @@ def _by_stream(rows: Sequence[JournalRow]) -> list[Aside]:
     ]
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """Which of the events that a rewind set aside are to be applied again. Empty: all."""
-
-    streams: frozenset[str] = frozenset()
-    event_ids: frozenset[EventId] = frozenset()
-
-
-class Reapplied(NamedTuple):
-    applied: int
-    again: int
-    """Had been applied again before, or are in effect anyway."""
-    refused: list[tuple[EventId, str]]
-    """(id, why) of those that cannot be."""
-
-
 def reapply(
     system: System, number: int, chosen: Chosen, actor: Mapping[str, str], tell: Callable[[int, int], object]
 ) -> Reapplied:
@@ -193,24 +171,23 @@ def reapply(
             raise Refused(
                 f"rewind {number} set no event {min(strange).hex()} aside", "'rekam rewinds diff' shows which"
             )
-        wanted = [row for row in rows if _is_chosen(row, chosen)]
+        wanted = [row for row in rows if chosen.takes(row.stream, row.event_id)]
         before = end.replace({CONTROL_PARTITION: offset})
         took_effect = _applied(tables, {row.stream for row in wanted}, before, control)
         ids = {row.event_id for row in wanted if _place(row) in took_effect}
         # a command that lost a race decided anew, and its first event bears the same id
         wanted = [row for row in wanted if _place(row) in took_effect or row.event_id not in ids]
-        clock = system.clock
-        heads = LogHeads(log, TablesBase(tables))
-        client = Client(log, heads, clock=lambda: clock() * MICROS, encoder=system.encoder())
-        done = Reapplied(0, 0, [])
-        for count, row in enumerate(wanted, 1):
-            if _place(row) in took_effect:
-                done = _reapply(client, log, row, actor, done)
-            else:
-                done = done._replace(refused=[*done.refused, (row.event_id, NEVER)])
-            tell(count, len(wanted))
-        catch_up(log, tables)
-    return done
+        with reapplying(system, log, tables, actor) as again:
+            for count, row in enumerate(wanted, 1):
+                if _place(row) not in took_effect:
+                    again.done.refused.append((row.event_id, NEVER))
+                elif row.verdict == Verdict.APPLIED:
+                    again.done.again += 1
+                else:
+                    [record] = next(iter(log.read(row.partition, row.log_offset, row.log_offset + 1)))
+                    again.apply(decode_event(record.value or b""))
+                tell(count, len(wanted))
+    return again.done
 
 
 def _applied(
@@ -223,28 +200,3 @@ def _applied(
 
 def _place(row: JournalRow) -> tuple[int, int]:
     return row.log_partition, row.log_offset
-
-
-def _is_chosen(row: JournalRow, chosen: Chosen) -> bool:
-    if chosen.event_ids:
-        return row.event_id in chosen.event_ids
-    return not chosen.streams or row.stream in chosen.streams
-
-
-def _reapply(
-    client: Client, log: EventLog, row: JournalRow, actor: Mapping[str, str], done: Reapplied
-) -> Reapplied:
-    if row.verdict == Verdict.APPLIED:
-        return done._replace(again=done.again + 1)
-    [record] = next(iter(log.read(row.partition, row.log_offset, row.log_offset + 1)))
-    event = client.encoder.reveal(decode_event(record.value or b""))
-    kind = event.payload[0]
-    if kind == SEALED or kind.startswith(ERASURE_FAMILY):
-        why = "its key is not here" if kind == SEALED else "erasures and restrictions hold without it"
-        return done._replace(refused=[*done.refused, (row.event_id, why)])
-    draft = Draft(event.payload, event.occurred_at, actor, event.correlation_id, event.event_id)
-    try:
-        written = client.append(row.stream, lambda head: draft, key=b"reapply" + event.event_id, reapply=True)
-    except Erased as error:
-        return done._replace(refused=[*done.refused, (row.event_id, error.message)])
-    return done._replace(again=done.again + 1) if written.again else done._replace(applied=done.applied + 1)

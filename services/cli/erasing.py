@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -41,9 +42,8 @@ def erase(
     """Erase a patient for ever: their keys are destroyed and no recovery brings them back. Cannot be undone."""
     place = open_home(home)
     request = _request(patient, reason, order)
-    report = erase_patient(place, request, retention_years=place.settings.erasure.retention_years)
-    for other in place.archives()[1:]:
-        _enter(other)
+    years = place.settings.erasure.retention_years
+    report = erase_patient(place, request, retention_years=years, enter_others=partial(_enter_others, place))
     until = None if report.backups_until is None else show_millis(report.backups_until, place.zone)
     if as_json:
         found = {"patient": report.stream, "keys": list(report.keys), "checkpoint": report.checkpoint}
@@ -52,11 +52,17 @@ def erase(
             "snapshots": report.snapshots,
             "snapshots_until": show_millis(report.snapshots_until, place.zone),
             "in_the_clear": report.in_the_clear,
+            "files": report.files,
         }
         print_json(found)
         return
     for line in _words(place, report, until):
         show(line)
+
+
+def _enter_others(place: Home) -> None:
+    for other in place.archives()[1:]:
+        _enter(other)
 
 
 def _enter(place: Home) -> None:
@@ -77,6 +83,8 @@ def _words(place: Home, report: Report, until: str | None) -> list[str]:
         if until is None
         else f"Older backups of keys may hold theirs until {until}; then they are removed.",
     ]
+    if report.files:
+        lines.append(f"{report.files} attached files were removed from this machine.")
     if report.snapshots:
         lines.append(
             f"{report.snapshots} snapshots in the archive were taken before and may hold rows of theirs, which no"

@@ -45,7 +45,7 @@ def show_(
         stream = one_patient(tables, patient)
         with closing(place.patient_keys()) as keys:
             refuse_restricted(keys, stream)
-        record = record_of(tables, stream, _moment(place, log, tables, at))
+        record = record_of(tables, stream, moment_asked(place, log, tables, at))
     if as_json:
         print_json({"patient": stream, "at": at, "tables": _for_people(record, place, exact=True)})
         return
@@ -62,7 +62,7 @@ def history(
     place = open_home(home)
     with reading(place) as (log, tables):
         stream = one_stream(tables, patient)
-        events = history_of(tables, stream, _moment(place, log, tables, at))
+        events = history_of(tables, stream, moment_asked(place, log, tables, at))
     rows = [event_json(event, lambda micros: show_micros(micros, place.zone)) for event in events]
     if as_json:
         print_json({"patient": stream, "at": at, "events": rows})
@@ -75,7 +75,7 @@ def digest(home: HomeOption = None, at: AtOption = None, as_json: JsonOption = F
     """A SHA-256 of each table's content, now or as it stood: the same wherever and however it was made."""
     place = open_home(home)
     with reading(place) as (log, tables):
-        moment = _moment(place, log, tables, at)
+        moment = moment_asked(place, log, tables, at)
         if moment is None:
             found = digest_of(tables)
         else:
@@ -115,7 +115,7 @@ def reading(place: Home) -> Iterator[tuple[EventLog | None, Tables]]:
             yield log, tables
 
 
-def _moment(place: Home, log: EventLog | None, tables: Tables, at: str | None) -> Moment | None:
+def moment_asked(place: Home, log: EventLog | None, tables: Tables, at: str | None) -> Moment | None:
     if at is None:
         return None
     if log is None:

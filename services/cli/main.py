@@ -24,10 +24,12 @@ INTERRUPTED = 130
 PARTS = {
     "setting_up": ("init",),
     "exchange": ("import", "export", "simulate"),
+    "attaching": ("attach", "attachments", "attachment"),
     "running": ("project", "replicate", "run", "watch"),
     "recovering": ("recover", "points"),
     "drilling": ("drill",),
     "rewinding": ("rewinds",),
+    "salvaging": ("salvage",),
     "archives": ("archive",),
     "backing_up": ("backup",),
     "witnessing": ("witness",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ from services.cli.output import print_json, say, show, show_table
 from services.home import Home
 from services.moments import show_millis, show_span
 from services.recovery.acting import Report, Request, act, prepare
+from services.recovery.going_back import GoesBack, goes_back
 from services.recovery.pointing import LATEST, point_to
 
 
@@ -60,37 +62,44 @@ def recover(
     report = Report(started=place.clock())
     view, plan = prepare(place, request, say, ship_first=not dry_run)
     with closing(view):
+        back = goes_back(place, view, plan)
         if dry_run:
-            _show_plan(place, plan, as_json)
+            _show_plan(place, plan, back, as_json)
             return
         if not yes:
-            confirm(plan_words(place, plan), as_json)
+            confirm(plan_words(place, plan, back), as_json)
         act(place, request, view, plan, report, say)
-    found = report_json(place, plan, report)
+    found = {**report_json(place, plan, report), "goes_back": back.to_json() if back else None}
     if as_json:
         print_json(found)
     else:
         _show_report(place, plan, report, found)
 
 
-def _show_plan(place: Home, plan: RecoveryPlan, as_json: bool) -> None:
+def _show_plan(place: Home, plan: RecoveryPlan, back: GoesBack | None, as_json: bool) -> None:
     if as_json:
-        print_json(plan_json(place, plan))
+        print_json({**plan_json(place, plan), "goes_back": back.to_json() if back else None})
         return
-    for line in plan_words(place, plan):
+    for line in plan_words(place, plan, back):
         show(line)
 
 
-def plan_words(place: Home, plan: RecoveryPlan) -> list[str]:
+def plan_words(place: Home, plan: RecoveryPlan, back: GoesBack | None) -> list[str]:
     return [
         f"Target            {target_words(place, plan)}",
         f"Recovery point    {', '.join(f'{p}={n}' for p, n in plan.position.items())}",
         f"Log               {_log_words(plan)}",
         f"Rewind            {_rewind_words(plan)}",
+        *_lines("Goes back", back.in_words() if back else []),
         f"Tables            {_tables_words(plan)}",
         f"To read           {_segments_words(plan)}, {plan.size_bytes:,} bytes, {plan.records:,} records",
         f"Expected          {show_span(plan.expected_seconds)}",
     ]
+
+
+def _lines(name: str, lines: list[str]) -> list[str]:
+    """A part of the plan in several lines, named in front of the first."""
+    return [f"{name if n == 0 else '':<18}{line}" for n, line in enumerate(lines)]
 
 
 def target_words(place: Home, plan: RecoveryPlan) -> str:
@@ -165,6 +174,7 @@ def report_json(place: Home, plan: RecoveryPlan, report: Report) -> dict[str, An
         "restored_records": report.restored_records,
         "checkpoint": report.checkpoint,
         "verified": report.verified,
+        "attachments": asdict(report.attachments),
         "steps": report.steps,
         "rto_seconds": report.rto_seconds,
         "rpo_seconds": report.rpo_seconds,
@@ -195,6 +205,10 @@ def _show_report(place: Home, plan: RecoveryPlan, report: Report, found: dict[st
         f"Verified: {verified['journal']:,} events in the journal, {verified['applied']:,} in effect, "
         f"{verified['streams']:,} streams."
     )
+    files = report.attachments
+    if files.files or files.lost:
+        lost = f"; {files.lost:,} did not" if files.lost else ""
+        show(f"Attached files: {files.files:,} came back ({files.size_bytes:,} bytes){lost}.")
 
 
 def points(home: HomeOption = None, archive: ArchiveOption = None, as_json: JsonOption = False) -> None:

@@ -5,6 +5,7 @@
   that the plan was made in, so of two recoveries at once, or of one that waited for its operator, the later fails;
 * tables are rebuilt beside the old ones and swapped in whole, or follow the log in transactions;
 * the checkpoint that covers the rewind is the end: only then has the recovery happened;
+* attached files come back last, when everything else serves;
 * what it took away is noted beside, so that the report of a recovery taken up tells of the whole (taking_up.py).
 """
 
@@ -33,6 +34,7 @@ from replicator.snapshot import open_snapshot
 from replicator.targets import Point, Target, refuse_future, resolve
 from services.backups.cadence import Work
 from services.projecting import catch_up, finish_journal
+from services.recovery.attachments import Brought, bring_attachments
 from services.recovery.keys import bring_keys, open_again
 from services.recovery.locating import locate
 from services.recovery.looking import View, find_log, look
@@ -73,6 +75,7 @@ class Report:
     steps: dict[str, float] = field(default_factory=dict)
     """step -> seconds."""
     verified: dict[str, int] = field(default_factory=dict)
+    attachments: Brought = field(default_factory=Brought)
     lost_after: int | None = None
     """Where the log was lost: anything later than this (milliseconds UTC) may be gone."""
 
@@ -174,8 +177,10 @@ def act(system: System, request: Request, view: View, plan: RecoveryPlan, report
         except TablesDamaged:  # where the plan did not need to look
             make_tables_anew(system, log, request.workers, tell)
             report.verified = finish(system, log, request.workers, clock)
+        report.finished = system.clock()  # everything serves: what follows comes back beside
+        report.attachments = bring_attachments(system, view.archive, tell)
+        clock.step("attachments")
         attempt.ended(report, view.effect_now(log))
-    report.finished = system.clock()
 
 
 def pin_archive(system: System, plan: RecoveryPlan, tell: Tell) -> None:

@@ -154,7 +154,7 @@ def append(log: EventLog, tables: Tables, stream: str, event_id: bytes, version:
         (("diff", "0"), 1, "there is no rewind 0"),
         (("reapply", "1", "--yes"), 2, "choose what"),
         (("reapply", "1", "--all", "--patient", "p", "--yes"), 2, "choose what"),
-        (("reapply", "1", "--patient", "patient-1", "--yes"), 2, "set nothing of patient-1 aside"),
+        (("reapply", "1", "--patient", "patient-1", "--yes"), 2, "has nothing of patient-1"),
         (("reapply", "1", "--event", "0" * 32, "--yes"), 1, "set no event"),
         (("reapply", "1", "--event", "x", "--yes"), 2, "not an event's id"),
         (("reapply", "1", "--all"), 1, "nobody is there to confirm"),

@@ -50,11 +50,15 @@ def test_the_burst_is_found_and_gone_before(clinic: Clinic) -> None:
     assert (first["type"], first["actor_id"]) == ("care.EnteredInError", "script")
     plan = clinic.do("recover", "--before", first["first"], "--dry-run").out
     assert f"just before event {first['first']} (it is not kept)" in plan
+    assert f"Goes back         {VOIDED} events of " in plan
+    assert f"care.EnteredInError {VOIDED}" in plan and "all by script" in plan
     report = go(clinic, "--before", first["first"])
     assert report["set_aside_records"] == VOIDED
+    assert report["goes_back"]["events"] == VOIDED and report["goes_back"]["actors"] == {"script": VOIDED}
     assert clinic.digest() == before
     again = go(clinic, "--before", first["first"])
     assert not again["rewind"], "the event is set aside now, and means the same moment"
+    assert again["goes_back"] is None
     # and back again, to where it was: the event resolves before the rewind that set it aside
     [last] = find(clinic, "--type", "care", "--actor", "script", "--limit", "1")["events"]
     assert last["verdict"] == "set-aside"

@@ -177,5 +177,8 @@ class _Image:
         with tables.reading():
             self._rows = {t.name: list(tables.all_rows(t)) for t in (*tables.definition.tables, STREAMS)}
 
+    def holds(self, table: str) -> bool:
+        return True
+
     def batches(self, table: str) -> list[list[tuple[object, ...]]]:
         return [self._rows[table]]
