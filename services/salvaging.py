@@ -24,7 +24,7 @@ from events.log import EventLog, LogReader, Record
 from events.partitioning import partition_number
 from events.patient_keys import KeyStore
 from events.position import EVENTS, Partition, Position
-from events.rules import Effect
+from events.rules import EMPTY, Effect, Head, applies
 from events.sqlite_keys import SqliteKeys
 from services.places import open_log
 from services.projecting import catch_up_whole
@@ -32,11 +32,10 @@ from services.reapplying import Chosen, Reapplied, reapplying
 from services.system import System
 
 LOG_FILE, KEYS_FOLDER, FILES_FOLDER = "log.db", "keys", "attachments"
-MICROS = 1000
 
 
 class Late(NamedTuple):
-    """An event that the late log alone holds, and that was in effect there."""
+    """An event that the late log alone holds, and that applied there."""
 
     event: Event
     time: int
@@ -149,26 +148,33 @@ def _records(reader: LogReader, partition: Partition, stop: int) -> Iterator[Rec
 
 
 def _beyond(log: EventLog, common: Position, end: Position) -> tuple[list[Late], int]:
-    """The events beyond that were in effect there, each once, and how many records were none."""
+    """The events beyond that applied there, by both rules, and how many records beyond did not."""
     effect = Effect(read_rewinds(log, end.control), end)
     count = len(end.of(EVENTS))
-    found: dict[bytes, Late] = {}
+    found: list[Late] = []
     others = 0
     for partition, stop in end.of(EVENTS).items():
-        for batch in log.read(partition, common[partition], stop):
+        heads: dict[str, Head] = {}
+        for batch in log.read(
+            partition, 0, stop
+        ):  # from the beginning: what applies depends on what did before
             for record, event in zip(batch, decode_events([r.value for r in batch]), strict=True):
-                if (
-                    isinstance(event, Unreadable)
-                    or record.key != event.stream.encode()
-                    or partition_number(record.key, count) != partition.number
-                    or effect.judge(event.epoch, partition, record.offset) is not None
-                ):
-                    others += 1
+                applied = (
+                    not isinstance(event, Unreadable)
+                    and record.key == event.stream.encode()
+                    and partition_number(record.key, count) == partition.number
+                    and effect.judge(event.epoch, partition, record.offset) is None
+                    and applies(heads.get(event.stream, EMPTY), event.version, event.previous)
+                )
+                if applied and isinstance(event, Event):
+                    heads[event.stream] = Head(event.version, event.event_id)
+                if record.offset < common[partition]:
+                    continue
+                if applied and isinstance(event, Event):
+                    found.append(Late(event, record.time, tuple(named_by(record.headers))))
                 else:
-                    found.setdefault(
-                        event.event_id, Late(event, record.time, tuple(named_by(record.headers)))
-                    )
-    return list(found.values()), others
+                    others += 1
+    return found, others
 
 
 def salvage(
