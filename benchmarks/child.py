@@ -22,9 +22,9 @@ from benchmarks.harness import Broken, peak_memory
 from projections import bulk
 from projections.completing import complete_journal
 from projections.store import open_tables
-from replicator.planning import Target
 from replicator.shipper import Shipper
 from replicator.snapshot import reopened_snapshot
+from replicator.targets import Target
 from services.home import Home
 from services.places import open_log
 from services.recovery import acting

@@ -34,6 +34,7 @@ _EPOCH = BODY + 16
 
 REWOUND = "id.rekam.control.Rewound"
 HEARTBEAT = "id.rekam.control.Heartbeat"
+DRILL_COMPLETED = "id.rekam.control.DrillCompleted"
 
 
 class Unreadable(NamedTuple):
@@ -336,19 +337,27 @@ def rewound(
     reason: str,
 ) -> Control:
     """The control record of a rewind. `target_time`: milliseconds, None if a position was asked for."""
-    target = [
-        {"topic": partition.topic, "partition": partition.number, "offset": offset}
-        for partition, offset in rewind.target.items()
-    ]
     fields = {
         "epoch": rewind.epoch,
         "after": rewind.after,
         "kind": kind,
-        "target": target,
+        "target": _offsets(rewind.target),
         "target_time": target_time,
         "reason": reason,
     }
     return Control(control_id, recorded_at, dict(actor), (REWOUND, fields))
+
+
+def _offsets(position: Position) -> list[dict[str, Any]]:
+    return [{"topic": p.topic, "partition": p.number, "offset": offset} for p, offset in position.items()]
+
+
+def drill_completed(
+    *, control_id: bytes, recorded_at: int, actor: Mapping[str, str], position: Position, **fields: Any
+) -> Control:
+    """The control record of a drill; `fields` are those of schemas/control/drill_completed.avsc."""
+    body = (DRILL_COMPLETED, {**fields, "position": _offsets(position)})
+    return Control(control_id, recorded_at, dict(actor), body)
 
 
 def heartbeat(*, control_id: bytes, recorded_at: int, actor: Mapping[str, str], shipper: str) -> Control:

@@ -146,3 +146,24 @@ def cut(time: int, marks: Marks, index: TimeIndex) -> Position:
             stop = stop if naming is None else naming
         position[partition] = stop
     return Position(position)
+
+
+def effective_time(partition: Partition, offset: int, marks: Marks, index: TimeIndex, near: int) -> int:
+    """The effective time of a record that `index` holds: the lowest moment whose cut takes it in.
+
+    `near`: a time that it is likely to be close to, where looking begins.
+    """
+    low = high = near
+    step = 1
+    while cut(high, marks, index)[partition] <= offset:
+        low, high, step = high + 1, high + step, step * 2
+    step = 1
+    while cut(low, marks, index)[partition] > offset:
+        low, high, step = low - step, low, step * 2
+    while low < high:
+        middle = (low + high) // 2
+        if cut(middle, marks, index)[partition] > offset:
+            high = middle
+        else:
+            low = middle + 1
+    return high

@@ -190,6 +190,11 @@ class Tables:
         rows = journal_values(self.database, "WHERE stream = ? ORDER BY log_offset", (stream,))
         return rows if upto is None else [row for row in rows if row.log_offset < upto[row.partition]]
 
+    def occurrences(self, event_id: EventId) -> list[JournalRow]:
+        """Every record of the event, whatever became of it. Raises Busy while the journal is being filled."""
+        self.require_journal()
+        return [JournalRow(*row) for row in self.database.find(JOURNAL, ["event_id"], [(event_id,)])]
+
     def applied(self, event_id: EventId) -> JournalRow | None:
         """The event as it was applied in the effective history, or None."""
         return self.applied_many([event_id]).get(event_id)

@@ -26,6 +26,7 @@ from replicator.entries import (
     BackupEntry,
     BlobEntry,
     CheckpointsEntry,
+    DrillEntry,
     Entry,
     SchemaEntry,
     SegmentEntry,
@@ -38,10 +39,11 @@ from replicator.joined import Checkpoint, split_checkpoints
 from replicator.manifest import Head, Manifest, advance, first_head, resume
 from replicator.marks import ArchiveMarks, JoinedMarks
 from replicator.note import Verifier, parse_head
-from replicator.planning import BackupPoint, Holdings, Range, SegmentFact, SnapshotPoint
+from replicator.planning import BackupPoint, Holdings, SegmentFact, SnapshotPoint
 from replicator.segment import contiguous, read_blocks
 from replicator.stores import NoSuchObject, ObjectReader
 from replicator.summary import add_entries, newest_summaries, parse_summary
+from replicator.targets import Range
 from replicator.trust import Keyring, read_handovers
 
 JOINED_IN_MEMORY = 4
@@ -228,6 +230,11 @@ class ArchiveIndex:
     def verifications(self) -> list[VerificationEntry]:
         """What was verified, in commit order."""
         return [e for e in self.entries if isinstance(e, VerificationEntry)]
+
+    @property
+    def drills(self) -> list[DrillEntry]:
+        """Rehearsed recoveries, in commit order."""
+        return [e for e in self.entries if isinstance(e, DrillEntry)]
 
     @property
     def schemas(self) -> list[SchemaEntry]:

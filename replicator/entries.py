@@ -157,6 +157,18 @@ class VerificationEntry(Entry):
 
 
 @dataclass(frozen=True)
+class DrillEntry(Entry):
+    """A rehearsed recovery. See drills.py."""
+
+    time: int
+    target: int
+    """The moment that was recovered to; both milliseconds UTC."""
+    outcome: str
+    rto_millis: int
+    rpo_millis: int
+
+
+@dataclass(frozen=True)
 class ErasureEntry(Entry):
     """An entry of the ledger of erasures."""
 
@@ -300,6 +312,17 @@ def _verification(raw: Json, common: Json) -> VerificationEntry:
     )
 
 
+def _drill(raw: Json, common: Json) -> DrillEntry:
+    return DrillEntry(
+        **common,
+        time=natural(raw["time"]),
+        target=natural(raw["target"]),
+        outcome=_text(raw["outcome"]),
+        rto_millis=natural(raw["rto_millis"]),
+        rpo_millis=natural(raw["rpo_millis"]),
+    )
+
+
 def _erasure(raw: Json, common: Json) -> ErasureEntry:
     return ErasureEntry(**common, n=natural(raw["n"]))
 
@@ -324,6 +347,7 @@ _KINDS = {
     "checkpoints": _checkpoints,
     "summary": _summary,
     "erasure": _erasure,
+    "drill": _drill,
     "recipients": _recipients,
     "signer": _signer,
 }

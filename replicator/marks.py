@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import overload
 
 from events.effective import ListedMarks, Mark
+from events.errors import Refused
 from events.position import Position
 from replicator.entries import CheckpointsEntry, End
 from replicator.joined import Checkpoint
@@ -43,6 +44,16 @@ class ArchiveMarks:
     @property
     def last(self) -> Mark:
         return self._recent.last if self._recent or not self._older else _mark(self._older[-1].last)
+
+    def numbered(self, n: int) -> Mark:
+        """That of checkpoint n. Raises Refused where there is none."""
+        if not 1 <= n <= len(self):
+            raise Refused(f"there is no checkpoint {n}", f"the archive holds 1 to {len(self)}")
+        joined = self._older[-1].last.n if self._older else 0
+        if n > joined:
+            return self._recent[n - joined - 1]
+        entry = self._older[bisect_left(self._older, n, key=lambda entry: entry.last.n)]
+        return self._load(entry)[n - entry.first.n]
 
     def at_or_before(self, time: int) -> Mark | None:
         found = self._recent.at_or_before(time)

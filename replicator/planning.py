@@ -1,6 +1,6 @@
 """Planning a recovery: what to load, what to rebuild, what to append. Pure; nothing here touches a disk.
 
-A target is resolved into a position first (`resolve`), then `plan_recovery` compares that position with what stands:
+A target is resolved into a position first (targets.py), then `plan_recovery` compares that position with what stands:
 
 * the log is gone: all of it is restored from the archive up to the newest checkpoint, and its first new control
   record is a rewind to there in a fresh epoch (a new generation), since the world may have seen what was lost;
@@ -14,13 +14,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from events.effective import Marks, TimeIndex, cut
+from events.effective import Marks
 from events.envelope import Epoch
-from events.errors import BeforeArchive, BeyondArchive, Refused
 from events.position import EVENTS, Partition, Position
 from events.rules import Effect, Link, Rewind, usable
+from replicator.targets import Point, Range, Target
 
 START_SECONDS = 1.0
 
@@ -47,21 +46,6 @@ class Rates:
 
 
 ASSUMED = Rates()
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where to: the newest state (`time` None) or the state as of `time` (milliseconds UTC), inclusive."""
-
-    time: int | None = None
-
-
-@dataclass(frozen=True)
-class Range:
-    """Any time in [first, last] (milliseconds UTC, both inclusive) can be restored."""
-
-    first: int
-    last: int
 
 
 @dataclass(frozen=True)
@@ -129,6 +113,8 @@ class RecoveryPlan:
     target: Target
     position: Position
     """The recovery point."""
+    time: int | None
+    """The moment that it is the state of, milliseconds UTC; None for the newest state."""
     restore_log: Position | None
     """Restore the log up to here, in a new generation; None: the log stands."""
     rewind: bool
@@ -151,39 +137,6 @@ class RecoveryPlan:
     expected_seconds: float
 
 
-def instant(milliseconds: int) -> str:
-    """A time for messages: ISO 8601, UTC."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
-
-
-def resolve(target: Target, holdings: Holdings, index: TimeIndex, now: int) -> Position:
-    """The position of a target. Raises Refused, BeforeArchive or BeyondArchive, naming the restorable range.
-
-    What a checkpoint covers is over by the log's clock, whatever `now` our own says.
-    """
-    span = holdings.range
-    if span is None:
-        raise BeyondArchive(
-            "the archive holds no checkpoint, so there is nothing to restore",
-            "ship first: rekam replicate --once",
-        )
-    if target.time is None:
-        return holdings.marks.last.position
-    words = f"restorable: {instant(span.first)} to {instant(span.last)}"
-    refuse_future(target, max(now, span.last), words)
-    if target.time < span.first:
-        raise BeforeArchive(f"{instant(target.time)} is before the archive begins", words)
-    if target.time > span.last:
-        raise BeyondArchive(f"{instant(target.time)} is after the newest checkpoint", words)
-    return cut(target.time, holdings.marks, index)
-
-
-def refuse_future(target: Target, now: int, hint: str = "name a moment that is over") -> None:
-    """Raises Refused for a time after `now` (milliseconds UTC)."""
-    if target.time is not None and target.time > now:
-        raise Refused(f"{instant(target.time)} is after now ({instant(now)})", hint)
-
-
 def already_there(position: Position, situation: Situation, end: Position) -> bool:
     """Whether the history in effect at `end` is the one at `position`, so that no rewind is needed."""
     here, there = Effect(situation.control, end).links, Effect(situation.control, position).links
@@ -200,9 +153,10 @@ def _of_events(links: Sequence[Link]) -> list[tuple[bytes | None, Mapping[Partit
 
 
 def plan_recovery(
-    target: Target, position: Position, holdings: Holdings, situation: Situation, rates: Rates = ASSUMED
+    target: Target, point: Point, holdings: Holdings, situation: Situation, rates: Rates = ASSUMED
 ) -> RecoveryPlan:
-    """The plan that brings log and tables to `position` (from `resolve`)."""
+    """The plan that brings log and tables to a recovery point (from `targets.resolve`)."""
+    position = point.position
     held = holdings.marks.last.position
     end = situation.log if situation.log is not None else held
     rewind = not already_there(position, situation, end)
@@ -216,6 +170,7 @@ def plan_recovery(
     return RecoveryPlan(
         target=target,
         position=position,
+        time=point.time,
         restore_log=restore,
         rewind=rewind,
         tables=tables,

@@ -37,7 +37,7 @@ from replicator.pruning import GRACE_DAYS
 from services.backups.policy import Policy
 from services.backups.retaining import DAY_MILLIS
 from services.ledger import missing_from_ledger
-from services.patients import HELD, HOLD_SCOPE, RESTRICTED, one_patient, standing
+from services.patients import HELD, HOLD_SCOPE, RESTRICTED, one_patient, one_stream, standing
 from services.projecting import catch_up, catch_up_whole
 from services.replicating import ship
 from services.system import System
@@ -148,8 +148,8 @@ def enter(system: System, log: EventLog) -> int:
 
 
 def stream_to_erase(tables: Tables, text: str) -> str:
-    """As `one_patient`; by the name of the stream also a patient who stands in set-aside history alone."""
-    stream = text if text.startswith(PATIENT) and tables.journal(text) else one_patient(tables, text)
+    """As `one_stream`."""
+    stream = one_stream(tables, text)
     if not stream.startswith(PATIENT):
         raise Refused("only patients are erased", "name a patient")
     return stream

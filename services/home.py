@@ -121,7 +121,8 @@ class Home:
         full = full_millis(backup.full, self.settings.replicator.snapshot_hours, objectives)
         every = {Depth(d): parse_every(text) for d, text in self.settings.verification.model_dump().items()}
         verification = {depth: millis for depth, millis in every.items() if millis is not None}
-        return Schedule(full, parse_every(backup.differential), objectives, verification)
+        drill = parse_every(self.settings.drill.every)
+        return Schedule(full, parse_every(backup.differential), objectives, verification, drill)
 
     @property
     def lock_millis(self) -> int:

@@ -161,6 +161,12 @@ class VerificationSettings(Section):
     sentinel: Every = "never"
 
 
+class DrillSettings(Section):
+    """How often a recovery to a random moment is rehearsed."""
+
+    every: Every = "monthly"
+
+
 class HoldSettings(Section):
     """Backups of these days are kept, whatever their age: a court, an insurer or the ministry asked for it."""
 
@@ -243,6 +249,7 @@ class Settings(BaseSettings):
     recovery: RecoverySettings = RecoverySettings()
     backup: BackupSettings = BackupSettings()
     verification: VerificationSettings = VerificationSettings()
+    drill: DrillSettings = DrillSettings()
     objectives: ObjectivesSettings = ObjectivesSettings()
     retention: RetentionSettings = RetentionSettings()
     alerts: AlertSettings = AlertSettings()

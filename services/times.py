@@ -12,7 +12,7 @@ from events.errors import LostData, Refused, Unavailable
 from events.log import EventLog
 from events.position import Position
 from events.rules import Rewind
-from replicator.planning import instant
+from replicator.targets import instant
 from services.system import System
 
 

@@ -11,7 +11,8 @@ from projections.bulk import rebuild
 from projections.digest import digest
 from projections.store import Tables, open_tables
 from projections.system_tables import LISTED_TABLES
-from replicator.planning import RecoveryPlan, Target
+from replicator.planning import RecoveryPlan
+from replicator.targets import Target
 from services.projecting import catch_up_whole
 from services.recovery.acting import Report, Request, act, prepare
 from services.recovery.looking import View

@@ -8,16 +8,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from random import Random
 
 from events.errors import RekamError
 from replicator.archive import ArchiveIndex
 from replicator.backups import Backup, Kind
 from replicator.verifications import Depth
 from services.backups.cadence import Cadence, cadence, tail_of
+from services.backups.rehearsing import Check
 from services.backups.retaining import expire, plan_now
-from services.backups.schedule import due, due_verification
+from services.backups.schedule import due, due_drill, due_verification
 from services.backups.taking import back_up
 from services.backups.verifying import record, verify_backup
+from services.drilling import drill, keep
 from services.recovery.measuring import read_rates
 from services.system import System
 
@@ -51,6 +54,7 @@ def back_up_forever(
                 expire_old(system, tell)
                 index.refresh()
             verify_due(system, index, stop, tell)
+            drill_when_due(system, index, stop, tell)
         except Stopped:
             return
         except RekamError as error:
@@ -65,13 +69,8 @@ class Stopped(Exception):
 
 def verify_due(system: System, index: ArchiveIndex, stop: threading.Event, tell: Tell) -> None:
     """Verifies all of the archive as deeply as is due, if any is. Raises Stopped soon after `stop`."""
-
-    def check() -> None:
-        if stop.is_set():
-            raise Stopped
-
-    opens = index.identity_key is not None or not index.recipients
-    deepest = Depth.SENTINEL if opens else Depth.DIGESTS
+    check = _checking(stop)
+    deepest = Depth.SENTINEL if _opens(index) else Depth.DIGESTS
     depth = due_verification(index.verifications, index.backups, system.clock(), system.schedule, deepest)
     if depth is not None:
         check()
@@ -81,6 +80,29 @@ def verify_due(system: System, index: ArchiveIndex, stop: threading.Event, tell:
         tell(
             f"verification, {depth.value}: {found.outcome.value}, {found.counts.get('objects', 0):,} objects"
         )
+
+
+def drill_when_due(system: System, index: ArchiveIndex, stop: threading.Event, tell: Tell) -> None:
+    """Rehearses a recovery, if that is due and the archive can be opened here. Raises Stopped soon after `stop`."""
+    if not (_opens(index) and due_drill(index.drills, index.backups, system.clock(), system.schedule)):
+        return
+    done = drill(system, Random(), _checking(stop))
+    keep(system, done)
+    index.refresh()
+    tell(f"drill: {done.outcome.value}, {done.records:,} records in {done.rto_millis / 1000:.1f} s")
+
+
+def _checking(stop: threading.Event) -> Check:
+    def check() -> None:
+        if stop.is_set():
+            raise Stopped
+
+    return check
+
+
+def _opens(index: ArchiveIndex) -> bool:
+    """Whether what the archive holds can be read here."""
+    return index.identity_key is not None or not index.recipients
 
 
 def expire_old(system: System, tell: Tell) -> None:

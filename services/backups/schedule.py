@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from replicator.backups import Kind, newest
-from replicator.entries import BackupEntry, VerificationEntry
-from replicator.verifications import Depth, last_whole
+from replicator.entries import BackupEntry, DrillEntry, VerificationEntry
+from replicator.verifications import Depth, Outcome, last_whole
 from services.backups.cadence import Objectives
 
 HOUR = 3_600_000
@@ -34,6 +34,7 @@ class Schedule:
     objectives: Objectives = field(default_factory=Objectives)
     verification: Mapping[Depth, int] = field(default_factory=dict)
     """depth -> how often all of the archive is verified so deeply."""
+    drill_millis: int | None = None
 
 
 def parse_every(text: str) -> int | None:
@@ -101,6 +102,20 @@ def _verify(
     last = last_whole(verifications, depth)
     if last is not None:
         return abs(now - last.time) >= every
+    return bool(backups) and abs(now - backups[0].begun) >= min(every, FIRST_MILLIS)
+
+
+def due_drill(
+    drills: Sequence[DrillEntry], backups: Sequence[BackupEntry], now: int, schedule: Schedule
+) -> bool:
+    """Whether a recovery is to be rehearsed now; the first time as for verifications, and so soon again where the last
+    came to no result."""
+    every = schedule.drill_millis
+    if every is None:
+        return False
+    if drills:
+        undecided = drills[-1].outcome == Outcome.INCONCLUSIVE
+        return abs(now - drills[-1].time) >= (min(every, FIRST_MILLIS) if undecided else every)
     return bool(backups) and abs(now - backups[0].begun) >= min(every, FIRST_MILLIS)
 
 

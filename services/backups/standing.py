@@ -9,7 +9,8 @@ from typing import Any
 from events.errors import LostData
 from replicator.archive import ArchiveIndex
 from replicator.backups import Kind, newest, read_backups
-from replicator.entries import BackupEntry, VerificationEntry
+from replicator.drills import failing
+from replicator.entries import BackupEntry, DrillEntry, VerificationEntry
 from replicator.verifications import Outcome, last_whole, open_failures
 from services.backups.cadence import Cadence, worst_loss_seconds
 from services.backups.keeping import cadence_of
@@ -38,6 +39,8 @@ class Standing:
     """What a recovery with everything lost but the archive is estimated to take now."""
     verified: VerificationEntry | None = None
     """The newest verification."""
+    drill: DrillEntry | None = None
+    """The newest drill."""
     findings: list[Finding] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -47,6 +50,13 @@ class Standing:
             "verified": None
             if self.verified is None
             else {"depth": self.verified.depth, "outcome": self.verified.outcome, "time": self.verified.time},
+            "drill": None
+            if self.drill is None
+            else {
+                "outcome": self.drill.outcome,
+                "time": self.drill.time,
+                "rto_millis": self.drill.rto_millis,
+            },
             "recovery_seconds": round(self.recovery_seconds, 1),
         }
 
@@ -63,6 +73,10 @@ class Standing:
         if self.verified is not None:
             ago = show_span(max(0, now - self.verified.time) / MILLIS)
             lines.append(f"Verified: {self.verified.depth}, {ago} ago: {self.verified.outcome}.")
+        if self.drill is not None:
+            ago = show_span(max(0, now - self.drill.time) / MILLIS)
+            took = f", in {show_span(self.drill.rto_millis / MILLIS)}" if self.drill.rto_millis else ""
+            lines.append(f"Rehearsed: {ago} ago{took}: {self.drill.outcome}.")
         return lines
 
 
@@ -75,11 +89,13 @@ def backups_of(system: System, index: ArchiveIndex) -> Standing:
         schedule.objectives.rpo_seconds,
         rhythm.recovery_seconds,
         index.verifications[-1] if index.verifications else None,
+        index.drills[-1] if index.drills else None,
     )
     standing.findings += overdue(index.backups, now, schedule, since=index.marks.first.time)
     standing.findings += unkept(schedule, rhythm, system.interval_seconds)
     standing.findings += _too_slow(index, schedule)
     standing.findings += unverified(index.verifications, index.backups, now, schedule)
+    standing.findings += unrehearsed(index.drills, index.backups, now, schedule)
     return standing
 
 
@@ -132,6 +148,27 @@ def unverified(
             often = f"the archive is to be verified ({depth.value}) every {show_span(every / MILLIS)}"
             what = f"last was {show_span(late / MILLIS)} ago" if last else "it never was"
             yield YELLOW, f"{often}, and {what}: rekam backup verify --all --depth {depth.value}"
+
+
+def unrehearsed(
+    drills: Sequence[DrillEntry], backups: Sequence[BackupEntry], now: int, schedule: Schedule
+) -> Iterator[Finding]:
+    """Drills that failed, took longer than the RTO, or did not happen."""
+    if failing(drills):
+        yield RED, "the newest drill did not give the truth: rekam drill says what differs"
+    rto, last = schedule.objectives.rto_seconds, drills[-1] if drills else None
+    if last and rto is not None and last.outcome == Outcome.OK and last.rto_millis > rto * MILLIS:
+        took = show_span(last.rto_millis / MILLIS)
+        yield YELLOW, f"the newest drill took {took}, and the RTO is {show_span(rto)}"
+    every = schedule.drill_millis
+    decided = [drill.time for drill in drills if drill.outcome != Outcome.INCONCLUSIVE]
+    since = decided[-1] if decided else backups[0].begun if backups else now
+    if every is not None and now - since > VERY_LATE * every:
+        what = f"last was {show_span((now - since) / MILLIS)} ago" if decided else "it never was"
+        yield (
+            YELLOW,
+            f"a recovery is to be rehearsed every {show_span(every / MILLIS)}, and {what}: rekam drill",
+        )
 
 
 def _too_slow(index: ArchiveIndex, schedule: Schedule) -> Iterator[Finding]:

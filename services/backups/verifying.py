@@ -108,10 +108,10 @@ def _rehearse(
     if not len(index.marks):
         return []
     for position in [b.position for b in backups] or [index.end()]:
-        tables, differ = compare_with_live(system, index, position, check)
-        found.counts["tables"] += len(tables)
-        found.counts["restored_rows"] += sum(table["rows"] for table in tables.values())
-        for table in differ:
+        compared = compare_with_live(system, index, position, check)
+        found.counts["tables"] += len(compared.tables)
+        found.counts["restored_rows"] += sum(table["rows"] for table in compared.tables.values())
+        for table in compared.differ:
             found.add_wrong(f"restored at {position}, the table {table} differs from the live history")
     return [b.label for b in backups]
 

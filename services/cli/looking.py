@@ -18,7 +18,7 @@ from services.cli.options import AtOption, HomeOption, JsonOption, open_home
 from services.cli.output import print_json, say, show, show_table
 from services.home import Home
 from services.moments import parse_moment, show_micros
-from services.patients import one_patient, refuse_restricted
+from services.patients import one_patient, one_stream, refuse_restricted
 from services.projecting import catch_up_whole
 from services.records import event_json, history_of, record_of
 from services.times import Moment, resolve_for_reading
@@ -61,13 +61,13 @@ def history(
     """Every event about one patient, in the order of the log, and whether it took effect."""
     place = open_home(home)
     with reading(place) as (log, tables):
-        stream = one_patient(tables, patient)
+        stream = one_stream(tables, patient)
         events = history_of(tables, stream, moment_asked(place, log, tables, at))
     rows = [event_json(event, lambda micros: show_micros(micros, place.zone)) for event in events]
     if as_json:
         print_json({"patient": stream, "at": at, "events": rows})
         return
-    columns = ["version", "verdict", "type", "occurred_at", "logged_at", "actor", "position"]
+    columns = ["version", "verdict", "type", "occurred_at", "logged_at", "actor", "event_id"]
     show_table(columns, ([row[c] for c in columns] for row in rows))
 
 

@@ -27,12 +27,16 @@ PARTS = {
     "attaching": ("attach", "attachments", "attachment"),
     "running": ("project", "replicate", "run", "watch"),
     "recovering": ("recover", "points"),
+    "drilling": ("drill",),
+    "rewinding": ("rewinds",),
+    "salvaging": ("salvage",),
     "archives": ("archive",),
     "backing_up": ("backup",),
     "witnessing": ("witness",),
     "auditing": ("audit",),
     "keys": ("keys",),
-    "erasing": ("erase", "restrict"),
+    "erasing": ("erase", "restrict", "due"),
+    "finding": ("find",),
     "looking": ("show", "history", "digest", "status"),
 }
 """module -> its commands, in the order of the help. Only what a command line names is imported: start-up time."""

@@ -11,16 +11,16 @@ import typer
 from replicator.archive import ArchiveIndex
 from replicator.backups import full_of
 from replicator.entries import BackupEntry
-from replicator.planning import RecoveryPlan, Target
+from replicator.planning import RecoveryPlan
 from services.archives import farthest
 from services.cli.options import ArchiveOption, HomeOption, JsonOption, confirm, open_home, operator
 from services.cli.output import print_json, say, show, show_table
 from services.home import Home
-from services.moments import parse_moment, show_millis, show_span
+from services.moments import show_millis, show_span
 from services.recovery.acting import Report, Request, act, prepare
+from services.recovery.going_back import GoesBack, goes_back
 from services.recovery.keys import heed_ledger
-
-LATEST = "latest"
+from services.recovery.pointing import LATEST, point_to
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +29,20 @@ def register(app: typer.Typer) -> None:
 
 
 def recover(
-    to: Annotated[str, typer.Option("--to", metavar="TIME|latest", help="A time (ISO 8601), or 'latest'.")],
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="TARGET",
+            help="A time (ISO 8601, or '2 hours ago'), 'latest', 'checkpoint N', a backup's label, a position.",
+        ),
+    ] = None,
+    before: Annotated[
+        str | None, typer.Option("--before", metavar="EVENT", help="Just before this event (its id).")
+    ] = None,
+    after: Annotated[
+        str | None, typer.Option("--after", metavar="EVENT", help="Just after this event (its id).")
+    ] = None,
     home: HomeOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
@@ -42,7 +55,7 @@ def recover(
     if archive is None:
         place = farthest(place.archives(), say)
     request = Request(
-        target=Target(None if to == LATEST else parse_moment(to, place.zone)),
+        target=point_to(place, to, before, after),
         actor={"id": operator(), "role": "operator", "system": "cli"},
         reason=reason,
         workers=place.workers,
@@ -50,41 +63,65 @@ def recover(
     report = Report(started=place.clock())
     view, plan = prepare(place, request, say, ship_first=not dry_run)
     with closing(view):
+        back = goes_back(place, view, plan)
         if dry_run:
-            _show_plan(place, plan, as_json)
+            _show_plan(place, plan, back, as_json)
             return
         if not yes:
-            confirm(plan_words(place, plan), as_json)
+            confirm(plan_words(place, plan, back), as_json)
         for other in place.archives():
             if other.archive_name != place.archive_name:
                 heed_ledger(place, other, say)
         act(place, request, view, plan, report, say)
-    found = report_json(place, plan, report)
+    found = {**report_json(place, plan, report), "goes_back": back.to_json() if back else None}
     if as_json:
         print_json(found)
     else:
         _show_report(place, plan, report, found)
 
 
-def _show_plan(place: Home, plan: RecoveryPlan, as_json: bool) -> None:
+def _show_plan(place: Home, plan: RecoveryPlan, back: GoesBack | None, as_json: bool) -> None:
     if as_json:
-        print_json(plan_json(place, plan))
+        print_json({**plan_json(place, plan), "goes_back": back.to_json() if back else None})
         return
-    for line in plan_words(place, plan):
+    for line in plan_words(place, plan, back):
         show(line)
 
 
-def plan_words(place: Home, plan: RecoveryPlan) -> list[str]:
-    target = "the newest state" if plan.target.time is None else show_millis(plan.target.time, place.zone)
+def plan_words(place: Home, plan: RecoveryPlan, back: GoesBack | None) -> list[str]:
     return [
-        f"Target            {target} (inclusive)",
+        f"Target            {target_words(place, plan)}",
         f"Recovery point    {', '.join(f'{p}={n}' for p, n in plan.position.items())}",
         f"Log               {_log_words(plan)}",
         f"Rewind            {_rewind_words(plan)}",
+        *_lines("Goes back", back.in_words() if back else []),
         f"Tables            {_tables_words(plan)}",
         f"To read           {_segments_words(plan)}, {plan.size_bytes:,} bytes, {plan.records:,} records",
         f"Expected          {show_span(plan.expected_seconds)}",
     ]
+
+
+def _lines(name: str, lines: list[str]) -> list[str]:
+    """A part of the plan in several lines, named in front of the first."""
+    return [f"{name if n == 0 else '':<18}{line}" for n, line in enumerate(lines)]
+
+
+def target_words(place: Home, plan: RecoveryPlan) -> str:
+    """What was asked for, whether what is named is kept, and which moment that is."""
+    target = plan.target
+    when = None if plan.time is None else show_millis(plan.time, place.zone)
+    if target.latest:
+        return "the newest state"
+    if target.event is not None:
+        kept = (
+            "just after event {} (it is kept)"
+            if target.inclusive
+            else "just before event {} (it is not kept)"
+        )
+        return f"{kept.format(target.event.hex())}, at {when}"
+    if target.position is not None:
+        return f"{target.name or 'a position'} (inclusive), at {when}"
+    return f"{when} (inclusive)"
 
 
 def _log_words(plan: RecoveryPlan) -> str:
@@ -113,9 +150,12 @@ def _tables_words(plan: RecoveryPlan) -> str:
 
 
 def plan_json(place: Home, plan: RecoveryPlan) -> dict[str, Any]:
-    time = plan.target.time
+    target = plan.target
     return {
-        "target": LATEST if time is None else show_millis(time, place.zone),
+        "target": LATEST if plan.time is None else show_millis(plan.time, place.zone),
+        "named": target.name or None,
+        "event": target.event.hex() if target.event else None,
+        "inclusive": target.inclusive,
         "position": plan.position.to_json(),
         "restore_log": plan.restore_log is not None,
         "rewind": plan.rewind,

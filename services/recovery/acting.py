@@ -29,13 +29,15 @@ from projections.bulk import rebuild
 from projections.completing import complete_journal
 from projections.store import Tables
 from replicator.continuity import check_continuity
-from replicator.planning import Holdings, RecoveryPlan, Target, beyond, plan_recovery, refuse_future, resolve
+from replicator.planning import Holdings, RecoveryPlan, beyond, plan_recovery
 from replicator.pruning import pin
 from replicator.snapshot import open_snapshot, reopened_snapshot
+from replicator.targets import Point, Target, refuse_future, resolve
 from services.backups.cadence import Work
 from services.projecting import catch_up, finish_journal
 from services.recovery.attachments import Brought, bring_attachments
 from services.recovery.keys import bring_keys, erase_by_log, open_again, restrict_by_log
+from services.recovery.locating import locate
 from services.recovery.looking import View, find_log, look
 from services.recovery.measuring import keep_rates, read_rates
 from services.recovery.taking_up import Attempt, Tell
@@ -94,8 +96,7 @@ def prepare(system: System, request: Request, tell: Tell, *, ship_first: bool) -
     now = system.clock()
     if request.target.time is not None and request.target.time > now:
         # By the log's clock, which times are read on, it may be over: then a checkpoint says so.
-        span = system.archive().restorable
-        refuse_future(request.target, now if span is None else max(now, span.last))
+        refuse_future(request.target, system.archive().restorable, now)
     if ship_first:
         bring_keys(system, tell)
     log = find_log(system)
@@ -117,10 +118,19 @@ def prepare(system: System, request: Request, tell: Tell, *, ship_first: bool) -
 
 def _plan(system: System, request: Request, view: View, *, with_tail: bool) -> RecoveryPlan:
     holdings = _with_tail(view.holdings, system.clock()) if with_tail else view.holdings
-    position = resolve(request.target, holdings, view.times, system.clock())
-    if request.target.time is None:
-        position = view.end
-    return plan_recovery(request.target, position, holdings, view.situation, read_rates(system))
+    target = request.target
+    point = resolve(
+        target,
+        holdings.range,
+        holdings.marks,
+        view.times,
+        system.clock(),
+        located=locate(system, view, target.event) if target.event else None,
+        control=view.situation.control,
+    )
+    if target.latest:
+        point = Point(view.end, None)
+    return plan_recovery(target, point, holdings, view.situation, read_rates(system))
 
 
 def _with_tail(holdings: Holdings, now: int) -> Holdings:
@@ -153,9 +163,9 @@ def act(system: System, request: Request, view: View, plan: RecoveryPlan, report
                 f"Appending the rewind; it sets {plan.set_aside_records:,} records aside, which stay as evidence."
             )
             rewind = Rewind(new_epoch(), after, plan.position)
-            attempt.goes_back(plan.target.time, rewind.epoch, plan.set_aside_records)
-            report.epoch = append_rewind(system, log, view, rewind, request)
-            attempt.goes_back(plan.target.time, rewind.epoch, beyond(plan.position, log.end()))
+            attempt.goes_back(plan.time, rewind.epoch, plan.set_aside_records)
+            report.epoch = append_rewind(system, log, view, rewind, request, plan.time)
+            attempt.goes_back(plan.time, rewind.epoch, beyond(plan.position, log.end()))
             clock.step("rewind")
         with closing(system.patient_keys()) as keys:
             erase_by_log(keys, view.archive, log, tell)
@@ -240,13 +250,17 @@ def restore_log(system: System, view: View, held: Position, request: Request, ep
 
 def _generation(system: System, view: View, held: Position, request: Request, epoch: Epoch) -> Record:
     after = Effect(view.situation.control, held).newest
-    value = _rewound(system, request, Rewind(epoch, after, held), "generation")
+    value = _rewound(system, request, Rewind(epoch, after, held), "generation", None)
     time = max(system.clock(), view.holdings.marks.last.time)
     return Record(held.control, time, TimeType.APPEND, None, (), value)
 
 
 def _rewound(
-    system: System, request: Request, rewind: Rewind, kind: Literal["recovery", "generation"]
+    system: System,
+    request: Request,
+    rewind: Rewind,
+    kind: Literal["recovery", "generation"],
+    time: int | None,
 ) -> bytes:
     return encode_control(
         rewound(
@@ -255,15 +269,17 @@ def _rewound(
             actor=request.actor,
             rewind=rewind,
             kind=kind,
-            target_time=request.target.time,
+            target_time=time,
             reason=request.reason,
         )
     )
 
 
-def append_rewind(system: System, log: EventLog, view: View, rewind: Rewind, request: Request) -> Epoch:
+def append_rewind(
+    system: System, log: EventLog, view: View, rewind: Rewind, request: Request, time: int | None
+) -> Epoch:
     """Appends the rewind and reads it back. Raises Busy where another one was faster."""
-    log.append(CONTROL, [LogEntry(None, _rewound(system, request, rewind, "recovery"))])
+    log.append(CONTROL, [LogEntry(None, _rewound(system, request, rewind, "recovery", time))])
     if rewind.epoch not in view.effect_now(log).known:
         raise overtaken()
     return rewind.epoch

@@ -15,6 +15,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from events.errors import BadConfiguration
+from replicator.entries import DrillEntry, VerificationEntry
+from replicator.verifications import Outcome
 from services.status import Colour, Status
 
 LOOK_SECONDS = 5.0
@@ -74,6 +76,17 @@ def of_archives(archives: Mapping[str, Status]) -> Iterator[Metric]:
             "Estimated time to recover from it with everything else lost.",
             lambda s: s.backups.recovery_seconds if s.backups else None,
         ),
+        "verified_timestamp_seconds": ("When it was last verified.", lambda s: _began(_verified(s))),
+        "verified_ok": ("1 where that found all well.", lambda s: _went_well(_verified(s))),
+        "drill_timestamp_seconds": (
+            "When a recovery from it was last rehearsed.",
+            lambda s: _began(_drill(s)),
+        ),
+        "drill_ok": ("1 where that gave the truth.", lambda s: _went_well(_drill(s))),
+        "drill_seconds": (
+            "How long that took, where it came to a result.",
+            lambda s: drill.rto_millis / MILLIS if (drill := _drill(s)) and drill.rto_millis else None,
+        ),
         "rpo_objective_seconds": (
             "How much work may be lost, as the operator set it.",
             lambda s: s.backups.rpo_seconds if s.backups else None,
@@ -98,6 +111,22 @@ def _backup_ages(archives: Mapping[str, Status]) -> Metric:
             if backup is not None:
                 family.add_metric([archive, backup.backup], max(0, status.now - backup.begun) / MILLIS)
     return family
+
+
+def _verified(status: Status) -> VerificationEntry | None:
+    return status.backups.verified if status.backups else None
+
+
+def _drill(status: Status) -> DrillEntry | None:
+    return status.backups.drill if status.backups else None
+
+
+def _began(done: VerificationEntry | DrillEntry | None) -> float | None:
+    return None if done is None else done.time / MILLIS
+
+
+def _went_well(done: VerificationEntry | DrillEntry | None) -> float | None:
+    return None if done is None else float(done.outcome == Outcome.OK)
 
 
 def _restorable(status: Status) -> float | None:

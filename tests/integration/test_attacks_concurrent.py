@@ -21,7 +21,7 @@ from projections.bulk import rebuild
 from projections.digest import digest
 from projections.store import JournalRow, open_tables
 from projections.system_tables import JOURNAL
-from replicator.planning import Target
+from replicator.targets import Target
 from services.backups.keeping import back_up_forever
 from services.home import Home
 from services.making import Wanted, make_home

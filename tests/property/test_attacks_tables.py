@@ -12,7 +12,7 @@ from events.errors import LogGap, LogRecreated, LostData
 from events.log import Entry
 from events.position import ACCESS, CONTROL, EVENTS, Position
 from projections.projector import project
-from replicator.planning import Target
+from replicator.targets import Target
 from services.recovery.acting import Request, prepare
 from services.status import Colour, status_of
 from tests.attacked import ACTOR, Clinic

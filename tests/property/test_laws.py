@@ -33,8 +33,8 @@ from projections.projector import project
 from projections.store import JournalRow, Tables
 from projections.system_tables import JOURNAL
 from replicator.memory_store import MemoryStore
-from replicator.planning import Target
 from replicator.stores import ObjectStore
+from replicator.targets import Target
 from services.projecting import catch_up
 from services.recovery.acting import Report, Request, act, prepare
 from services.replicating import ship, take_snapshot

@@ -22,7 +22,7 @@ from replicator.canonical import canonical
 from replicator.encryption import Identity, new_identity
 from replicator.memory_store import MemoryStore
 from replicator.note import Signer
-from replicator.planning import Target, resolve
+from replicator.targets import Target, resolve
 from tests.archives import (
     ARCHIVE,
     CLINIC,
@@ -349,7 +349,7 @@ def test_times_are_found_in_at_most_one_segment(world):
 def test_a_moment_resolves_to_its_position(world):
     index = world.index()
     holdings = index.holdings()
-    assert resolve(Target(), holdings, index, 10**12) == index.end()
+    assert resolve(Target(), holdings.range, holdings.marks, index, 10**12).position == index.end()
     moment = world.log.records[DATA][10].time
     position = cut(moment, index.marks, index)
     for partition in (DATA, Partition(EVENTS, 1)):

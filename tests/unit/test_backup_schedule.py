@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from events.position import EVENTS, Partition, Position
 from replicator.backups import Kind
-from replicator.entries import BackupEntry, parse_entry
+from replicator.entries import BackupEntry, DrillEntry, parse_entry
 from replicator.planning import ASSUMED, Rates
+from replicator.verifications import Outcome
 from services.backups.cadence import (
     LONGEST_INTERVAL_SECONDS,
     NEAR,
@@ -26,8 +27,8 @@ from services.backups.cadence import (
     measured,
     worst_loss_seconds,
 )
-from services.backups.schedule import DAY, HOUR, Schedule, due, full_millis, parse_every
-from services.backups.standing import overdue, unkept
+from services.backups.schedule import DAY, HOUR, Schedule, due, due_drill, full_millis, parse_every
+from services.backups.standing import overdue, unkept, unrehearsed
 from services.running import GIVEN_WAY, give_way
 
 NOW = 1_700_000_000_000
@@ -205,6 +206,42 @@ def test_objectives_that_cannot_be_kept_are_said() -> None:
     )
     quiet = cadence(aim.objectives, ASSUMED, Tail(10, 10, 0, 10))
     assert list(unkept(aim, quiet, 1)) == []
+
+
+def drill_at(time: int, outcome: Outcome = Outcome.OK, rto_millis: int = 5_000) -> DrillEntry:
+    return DrillEntry("drill", "drills/x", b"", b"", 1, {}, time, NOW, outcome.value, rto_millis, 0)
+
+
+def test_a_drill_is_due_after_the_first_backup_and_then_as_often_as_is_said() -> None:
+    monthly = replace(WEEKLY, drill_millis=30 * DAY)
+    backups = [taken(Kind.FULL, NOW)]
+    assert not due_drill([], [], NOW, monthly)
+    assert not due_drill([], backups, NOW + HOUR - 1, monthly)
+    assert due_drill([], backups, NOW + HOUR, monthly)
+    assert not due_drill([drill_at(NOW + HOUR)], backups, NOW + 30 * DAY, monthly)
+    assert due_drill([drill_at(NOW + HOUR)], backups, NOW + 30 * DAY + HOUR, monthly)
+    assert not due_drill([], backups, NOW + 90 * DAY, WEEKLY)
+    undecided = [drill_at(NOW + HOUR, Outcome.INCONCLUSIVE)]
+    assert not due_drill(undecided, backups, NOW + 2 * HOUR - 1, monthly)
+    assert due_drill(undecided, backups, NOW + 2 * HOUR, monthly)
+
+
+def test_drills_that_failed_took_too_long_or_did_not_happen_are_said() -> None:
+    aim = replace(WEEKLY, drill_millis=DAY, objectives=Objectives(rto_seconds=60))
+    backups = [taken(Kind.FULL, NOW)]
+
+    def colours(*drills: DrillEntry, now: int = NOW + HOUR) -> list[str]:
+        return [colour for colour, _ in unrehearsed(drills, backups, now, aim)]
+
+    assert colours() == []
+    assert colours(now=NOW + 3 * DAY) == ["yellow"]
+    assert colours(drill_at(NOW)) == []
+    assert colours(drill_at(NOW, rto_millis=61_000)) == ["yellow"]
+    assert colours(drill_at(NOW, Outcome.INVALID)) == ["red"]
+    assert colours(drill_at(NOW, Outcome.INVALID), drill_at(NOW, Outcome.INCONCLUSIVE)) == ["red"]
+    assert colours(drill_at(NOW, Outcome.INVALID), drill_at(NOW)) == []
+    late = NOW + 3 * DAY
+    assert colours(drill_at(NOW), drill_at(late, Outcome.INCONCLUSIVE), now=late) == ["yellow"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="priorities of threads are Linux's")

@@ -21,7 +21,8 @@ from replicator import merging
 from replicator.backups import Kind, full_of, label_of, named, parse_backup, read_backups
 from replicator.entries import SegmentEntry, parse_entry
 from replicator.merging import halving
-from replicator.planning import ASSUMED, RecoveryPlan, Target
+from replicator.planning import ASSUMED, RecoveryPlan
+from replicator.targets import Target
 from replicator.tombstones import add_tombstone
 from services.backups.cadence import Work
 from services.backups.deleting import delete, plan_deletion

@@ -17,9 +17,9 @@ from projections.store import Tables
 from replicator.backups import Kind
 from replicator.erasures import read_erasures
 from replicator.memory_store import MemoryStore
-from replicator.planning import Target
 from replicator.pruning import GRACE_DAYS
 from replicator.snapshot import open_snapshot
+from replicator.targets import Target
 from services.backups.policy import Hold, Keep, Policy
 from services.backups.retaining import DAY_MILLIS
 from services.erasing import Request as ErasureRequest

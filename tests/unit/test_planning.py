@@ -10,16 +10,14 @@ from events.position import ACCESS, CONTROL_PARTITION, EVENTS, Partition, Positi
 from events.rules import Effect, Link, Rewind
 from replicator.planning import (
     Holdings,
-    Range,
     RecoveryPlan,
     SegmentFact,
     Situation,
     SnapshotPoint,
-    Target,
     already_there,
     plan_recovery,
-    resolve,
 )
+from replicator.targets import Point, Range, Target, resolve
 
 DATA = Partition(EVENTS, 0)
 VIEWS = Partition(ACCESS, 0)
@@ -66,7 +64,7 @@ def plan(
     log: Position | None, tables: Position | None, position: Position, *snapshots: SnapshotPoint
 ) -> RecoveryPlan:
     situation = Situation(log, [], tables, frozenset())
-    return plan_recovery(Target(), position, holdings(snapshots), situation)
+    return plan_recovery(Target(), Point(position, None), holdings(snapshots), situation)
 
 
 def test_nothing_lost_and_nothing_to_undo_is_an_empty_plan() -> None:
@@ -139,16 +137,23 @@ def test_the_newest_usable_snapshot_is_taken_and_one_beyond_the_target_is_not() 
 
 def test_a_time_is_resolved_or_refused_with_the_range() -> None:
     index = Times(HELD)
-    assert resolve(Target(405), holdings(), index, now=5000) == Position(
-        {CONTROL_PARTITION: 10, DATA: 41, VIEWS: 0}
-    )
-    assert resolve(Target(None), holdings(), index, now=5000) == HELD
+    span, marks = Range(0, 1000), ListedMarks([Mark(1000, HELD)])
+    position = Position({CONTROL_PARTITION: 10, DATA: 41, VIEWS: 0})
+    assert resolve(Target(405), span, marks, index, now=5000) == Point(position, 405)
+    assert resolve(Target(), span, marks, index, now=5000) == Point(HELD, None)
     for time, error in ((-1, BeforeArchive), (1001, BeyondArchive), (5001, Refused)):
         with pytest.raises(error) as refused:
-            resolve(Target(time), holdings(), index, now=5000)
+            resolve(Target(time), span, marks, index, now=5000)
         assert "1970-01-01T00:00:00.000+00:00 to 1970-01-01T00:00:01.000+00:00" in str(refused.value)
+        assert f"nearest is 1970-01-01T00:00:0{int(time > 0)}.000" in str(refused.value)
+
+
+def test_a_position_is_of_the_moment_of_its_newest_record() -> None:
+    span, marks, index = Range(0, 1000), ListedMarks([Mark(1000, HELD)]), Times(HELD)
+    for position, moment in ((at(42, 3), 410), (at(0, 3), 20), (at(0, 0), -1)):
+        assert resolve(Target(position=position), span, marks, index, now=5000) == Point(position, moment)
 
 
 def test_an_empty_archive_restores_nothing() -> None:
     with pytest.raises(BeyondArchive):
-        resolve(Target(None), Holdings(None, [], (), ()), Times(Position()), now=1)
+        resolve(Target(), None, ListedMarks(), Times(Position()), now=1)
