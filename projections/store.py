@@ -230,6 +230,12 @@ class Tables:
         sql = "SELECT stream, max(occurred_at) FROM journal WHERE substr(type, 1, 8) <> 'erasure.' GROUP BY stream"
         return {str(stream): int(micros) for stream, micros in self.database.fetch(sql)}
 
+    def numbers_of(self, stream: str) -> int:
+        """How many numbers the clinic reserved for a stream."""
+        if "numbers" not in self._by_name:
+            return 0
+        return int(self.database.fetch("SELECT count(*) FROM numbers WHERE subject = ?", (stream,))[0][0])
+
     # -- finding ---------------------------------------------------------------------------------------------
 
     def find_patient(self, text: str) -> list[str]:

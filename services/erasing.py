@@ -75,6 +75,8 @@ class Report:
     """Events that were written unsealed: they stay on the log and in the archive, and are not shown."""
     files: int
     """Attached files that were removed from this machine."""
+    numbers: int
+    """Numbers (medical record, invoices) that were reserved for them: they stay taken, in the clinic's own stream."""
 
 
 def erase(
@@ -97,6 +99,7 @@ def erase(
         catch_up_whole(system.log_opener(), log, tables)
         stream = stream_to_erase(tables, request.patient)
         journal = tables.journal(stream)
+        numbers = tables.numbers_of(stream)
         mark = keys.marks(ERASED).get(stream)
         if mark is None:
             refuse_early(keys, stream, journal, request, system.clock(), retention_years)
@@ -120,6 +123,7 @@ def erase(
         until_of(system),
         _in_the_clear(journal),
         files,
+        numbers,
     )
 
 

@@ -59,6 +59,7 @@ def erase(
             "snapshots": report.snapshots,
             "snapshots_until": _day(place, report.snapshots_until),
             "in_the_clear": report.in_the_clear,
+            "numbers": report.numbers,
             "files": report.files,
         }
         print_json(found)
@@ -107,6 +108,11 @@ def _words(place: Home, report: Report, until: str | None) -> list[str]:
     ]
     if report.files:
         lines.append(f"{report.files} attached files were removed from this machine.")
+    if report.numbers:
+        lines.append(
+            f"{report.numbers} numbers that the clinic reserved for them stay taken, so that nobody else is given one:"
+            " they name no person."
+        )
     if report.snapshots:
         last = _day(place, report.snapshots_until)
         when = (

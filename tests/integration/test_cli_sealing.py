@@ -179,6 +179,20 @@ def test_an_erasure_leaves_everybody_else_and_a_ledger_without_identifiers(clini
     assert len(list((clinic.home / "archive" / "erasures").glob("*.json"))) == 1
 
 
+def test_numbers_of_the_erased_stay_taken(tmp_path: Path) -> None:
+    clinic = Clinic(tmp_path / "clinic")
+    rekam(clinic.home, "init")
+    rekam(clinic.home, "simulate", "--patients", "3", "--events", "120")
+    patient = clinic.patients()[0]
+    with closing(Home.open(clinic.home).tables()) as tables:
+        taken = tables.numbers_of(patient)
+    assert taken >= 1
+    ran = rekam(clinic.home, "erase", patient, "--reason", "asked for", "--order", "court")
+    assert f"{taken} numbers that the clinic reserved for them stay taken" in ran.out
+    with closing(Home.open(clinic.home).tables()) as tables:
+        assert tables.numbers_of(patient) == taken
+
+
 @pytest.mark.parametrize("to", ["latest", "before"])
 @pytest.mark.parametrize("machine", ["same", "same, all lost", "empty", "empty, old keys"])
 def test_erased_stays_erased(clinic: Clinic, tmp_path: Path, machine: str, to: str) -> None:
