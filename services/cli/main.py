@@ -28,6 +28,7 @@ PARTS = {
     "recovering": ("recover", "points"),
     "drilling": ("drill",),
     "rewinding": ("rewinds",),
+    "undoing": ("undo",),
     "archives": ("archive",),
     "backing_up": ("backup",),
     "witnessing": ("witness",),

@@ -41,6 +41,7 @@ COMMANDS = {
         "rewinds list",
         "rewinds diff",
         "rewinds reapply",
+        "undo",
         "keys check",
     ),
     *("witness init", "witness trust", "witness serve", "witness ask"),
