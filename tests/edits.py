@@ -17,6 +17,21 @@ TYPES = [
     "id.rekam.erasure.PatientRestricted",
     "id.rekam.erasure.RestrictionLifted",
 ]
+GROUPS = [
+    ["care.NoteWritten", "care.NoteAmended", "care.EnteredInError"],
+    ["care.ObservationRecorded", "care.EnteredInError"],
+    ["laboratory.LaboratoryResulted", "laboratory.LaboratoryResultCorrected"],
+    [
+        "billing.ClaimSubmitted",
+        "billing.ClaimAdjudicated",
+        "billing.ClaimFinalised",
+        "billing.ClaimUnfinalised",
+    ],
+    ["billing.ChargeRecorded", "billing.ChargeVoided", "billing.PaymentReceived", "billing.PaymentVoided"],
+    ["registration.PatientCorrected", "registration.ContactsChanged", "registration.CoverageChangedV2"],
+    ["registration.PatientMerged", "registration.PatientUnmerged", "registration.PatientCorrected"],
+]
+"""Types that write over one another."""
 REGISTERED = "id.rekam.registration.PatientRegistered"
 ACTORS = ("nurse", "script")
 
@@ -30,6 +45,7 @@ def _meeting(
     claim_id: str,
     survivor: str,
     imported: str | None,
+    kind: str | None,
     at: int,
     actor: str,
 ) -> Edit:
@@ -37,6 +53,8 @@ def _meeting(
     name, fields = payload
     said = {"record_id": record_id, "claim_id": claim_id, "scope": "all", "survivor": survivor, "merge": None}
     fields = {**fields, **{field: value for field, value in said.items() if field in fields}}
+    if name.endswith(".EnteredInError") and kind is not None:
+        fields["kind"] = kind
     if fields.get("origin") is not None and imported is not None:
         known = {"source": "s", "resource_type": resource_type(name, fields), "resource_id": imported}
         fields["origin"] = {**fields["origin"], **known}
@@ -61,6 +79,7 @@ def edits_of(types: list[str]) -> st.SearchStrategy[Edit]:
         st.sampled_from(["a", "b"]),
         st.sampled_from(["patient-x", "patient-y"]),
         st.none() | st.sampled_from(["a", "b"]),
+        st.sampled_from([None, "note", "observation"]),
         MICROS,
         st.sampled_from(ACTORS),
     )
@@ -71,6 +90,7 @@ _FIRST = st.builds(
     payloads(REGISTERED),
     *map(st.just, ("a", "a", "patient-x")),
     st.none() | st.just("a"),
+    st.none(),
     MICROS,
     st.just("nurse"),
 )
@@ -79,8 +99,10 @@ _FIRST = st.builds(
 def histories(longest: int) -> st.SearchStrategy[list[Edit]]:
     """Mostly of patients who are registered first, as they should be, and of a few types, so that edits meet."""
     few = st.lists(st.sampled_from(TYPES), min_size=1, max_size=4, unique=True)
-    rest = (st.just(TYPES) | few).flatmap(lambda types: st.lists(edits_of(types), max_size=longest - 1))
-    return rest.filter(bool) | st.builds(lambda first, then: [first, *then], _FIRST, rest)
+    meeting = st.sampled_from([[f"id.rekam.{name}" for name in group] for group in GROUPS])
+    types = st.just(TYPES) | few | meeting
+    rest = types.flatmap(lambda of: st.lists(edits_of(of), min_size=1, max_size=longest - 1))
+    return rest | st.builds(lambda first, then: [first, *then], _FIRST, rest)
 
 
 def as_events(stream: str, edits: list[Edit]) -> list[Event]:

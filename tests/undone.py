@@ -45,6 +45,9 @@ def compare(then: dict[str, Any], after: dict[str, Any], plan: Plan) -> None:
         assert ("claim", key[1]) in stays or told(row, "adjudicated_by", "finalised_by") == told(
             then["claims"][key], "adjudicated_by", "finalised_by"
         )
+    for key, row in after["merges"].items():
+        survivor = next((patient["survivor"] for patient in rows(then, "patients")), None)
+        assert key in then["merges"] or row["undone_by"] or row["survivor"] == survivor
     assert then["restrictions"] == after["restrictions"] or ("restriction", None) in stays
 
 

@@ -25,7 +25,7 @@ from projections.record_tables import ADJUDICATIONS, CLAIMS, NOTES
 from projections.rows import Key
 from projections.tables import MERGES, PATIENTS, RESOURCES
 from services.undoing import compensating
-from services.undoing.compensating import CORRECTED, NOTE_AMENDED, REGISTERED, Step
+from services.undoing.compensating import NOTE_AMENDED, Step
 from services.undoing.state import (
     DECISION,
     KIND_OF,
@@ -184,15 +184,9 @@ class _Work:
 
     def _other(self, event: Event, table: sa.Table, key: Key) -> Iterator[Step]:
         """A claim's decision, or what is known of a resource, where the record itself comes from another event."""
-        changed = {}
-        if event.payload[0] in (REGISTERED, CORRECTED):
-            patient = self.at.patient
-            changed = {
-                name: (self.at if patient else self.then).items(table) for name, table in LISTS.items()
-            }
         column = "adjudicated_by" if table is CLAIMS else "event_id"
         corrects = filled_by(self.at.row(table, key), column)
-        yield compensating.again(event, corrects, self._reason, **changed)
+        yield compensating.again(event, corrects, self._reason)
 
     def _void(self, kind: str, record_id: str) -> Step:
         row = self.at.row(RECORDS[kind], (record_id,))

@@ -26,6 +26,8 @@ def carried_out(events: list[Event], plan: Plan) -> list[Event]:
     for number, step in enumerate(plan.steps):
         event_id = f"{MADE}{number:011}".encode()
         payload = with_real_ids(step, real)
+        named = [payload[1].get(field) for field in ("corrects", "target", "merge")]
+        assert {*filter(None, named)} <= {event.event_id for event in found}, "names what is not on the log"
         real[step.planned_id] = event_id
         at = 1 if step.occurred_at is None else step.occurred_at
         cause = step.cause and real.get(step.cause, step.cause)
