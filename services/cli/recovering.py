@@ -17,6 +17,7 @@ from services.cli.output import print_json, say, show, show_table
 from services.home import Home
 from services.moments import show_millis, show_span
 from services.recovery.acting import Report, Request, act, prepare
+from services.recovery.advising import GoesBack, advice, goes_back
 from services.recovery.pointing import LATEST, point_to
 
 
@@ -60,11 +61,12 @@ def recover(
     report = Report(started=place.clock())
     view, plan = prepare(place, request, say, ship_first=not dry_run)
     with closing(view):
+        back = goes_back(view, plan) if dry_run or not yes else None
         if dry_run:
-            _show_plan(place, plan, as_json)
+            _show_plan(place, plan, back, as_json)
             return
         if not yes:
-            confirm(plan_words(place, plan), as_json)
+            confirm([*plan_words(place, plan), *_back_words(place, plan, back)], as_json)
         act(place, request, view, plan, report, say)
     found = report_json(place, plan, report)
     if as_json:
@@ -73,12 +75,33 @@ def recover(
         _show_report(place, plan, report, found)
 
 
-def _show_plan(place: Home, plan: RecoveryPlan, as_json: bool) -> None:
+def _show_plan(place: Home, plan: RecoveryPlan, back: GoesBack | None, as_json: bool) -> None:
     if as_json:
-        print_json(plan_json(place, plan))
+        print_json({**plan_json(place, plan), "goes_back": None if back is None else back._asdict()})
         return
-    for line in plan_words(place, plan):
+    for line in [*plan_words(place, plan), *_back_words(place, plan, back)]:
         show(line)
+
+
+def _back_words(place: Home, plan: RecoveryPlan, back: GoesBack | None) -> list[str]:
+    """Whose work goes back, and whether undoing less would do."""
+    if back is None:
+        return []
+    found = advice(back, _undo_option(place, plan))
+    lines = [
+        f"Goes back         {back.events:,} events of {back.streams:,} streams, by {back.actors:,} actors"
+    ]
+    return [*lines, f"Enough            {found}"] if found else lines
+
+
+def _undo_option(place: Home, plan: RecoveryPlan) -> str:
+    """The plan's target as `rekam undo` takes it."""
+    target = plan.target
+    if target.event is not None:
+        return f"--{'after' if target.inclusive else 'before'} {target.event.hex()}"
+    if target.time is not None:
+        return f"--to {show_millis(target.time, place.zone)}"
+    return f"--to '{', '.join(f'{p}={n}' for p, n in plan.position.items())}'"
 
 
 def plan_words(place: Home, plan: RecoveryPlan) -> list[str]:

@@ -199,6 +199,14 @@ def test_merges() -> None:
     assert types(plan) == ["PatientUnmerged", "PatientUnmerged"] and not plan.stays
 
 
+def test_a_merge_that_a_recovery_brought_back_is_undone() -> None:
+    """The moment to go back to is in history that was set aside, where the merge had been undone."""
+    merged = registration.PatientMerged(survivor="patient-2")
+    story = Story().tell(merged).tell(registration.PatientUnmerged(survivor="patient-2"))
+    plan = plan_undo(STREAM, story.events, story.events[:-1], "why")
+    assert types(plan) == ["PatientUnmerged"] and not plan.stays
+
+
 def test_what_was_submitted_and_decided_stays_and_what_we_settled_does_not() -> None:
     claim = billing.ClaimSubmitted(record_id="k", amount="100")
     decided = billing.ClaimAdjudicated(record_id="d", claim_id="k", outcome="complete", approved_amount="90")
