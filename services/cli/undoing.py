@@ -67,7 +67,8 @@ def undo(
     if as_json:
         print_json({**found, "appended": done.events})
     else:
-        show(f"{done.events:,} events are appended: the record is {words}.")
+        what = f"the record is {words}" if actor is None else f"what {actor} did since is undone"
+        show(f"{done.events:,} events are appended: {what}. Nothing was taken off history.")
         for line in _stays_words(undoing.plan):
             show(line)
 

@@ -119,7 +119,7 @@ def act(system: System, undoing: Undoing, tell: Callable[[int, int], object]) ->
     """Appends what was planned. `tell`: (done, of how many).
 
     Raises Conflict where somebody else wrote to the patient's record meanwhile, Erased, LogUnavailable: what was
-    appended till then stands, and the same command goes on.
+    appended till then stands, and the same command goes on (but for the erased).
     """
     steps = undoing.plan.steps
     with closing(system.log()) as log, closing(system.tables()) as tables:
