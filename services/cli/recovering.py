@@ -61,14 +61,14 @@ def recover(
     report = Report(started=place.clock())
     view, plan = prepare(place, request, say, ship_first=not dry_run)
     with closing(view):
-        back = goes_back(view, plan) if dry_run or not yes else None
+        back = goes_back(view, plan)
         if dry_run:
             _show_plan(place, plan, back, as_json)
             return
         if not yes:
             confirm([*plan_words(place, plan), *_back_words(place, plan, back)], as_json)
         act(place, request, view, plan, report, say)
-    found = report_json(place, plan, report)
+    found = {**report_json(place, plan, report), "goes_back": _back_json(back)}
     if as_json:
         print_json(found)
     else:
@@ -77,10 +77,14 @@ def recover(
 
 def _show_plan(place: Home, plan: RecoveryPlan, back: GoesBack | None, as_json: bool) -> None:
     if as_json:
-        print_json({**plan_json(place, plan), "goes_back": None if back is None else back._asdict()})
+        print_json({**plan_json(place, plan), "goes_back": _back_json(back)})
         return
     for line in [*plan_words(place, plan), *_back_words(place, plan, back)]:
         show(line)
+
+
+def _back_json(back: GoesBack | None) -> dict[str, Any] | None:
+    return None if back is None else back._asdict()
 
 
 def _back_words(place: Home, plan: RecoveryPlan, back: GoesBack | None) -> list[str]:

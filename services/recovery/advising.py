@@ -11,8 +11,8 @@ from events.sealing import PATIENT
 from replicator.planning import RecoveryPlan
 from services.recovery.looking import View
 
-MOST_RECORDS = 100_000
-"""Beyond so many nobody is told: reading them would take seconds, and undoing less is hardly what is wanted."""
+MOST_RECORDS = 20_000
+"""Beyond so many nobody is told: a recovery would wait for the reading, and undoing less is hardly what is wanted."""
 
 
 class GoesBack(NamedTuple):
