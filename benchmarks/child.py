@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from projections import bulk
 from projections.completing import complete_journal
 from projections.store import open_tables
 from replicator.shipper import Shipper
+from replicator.snapshot import reopened_snapshot
 from replicator.targets import Target
 from services.home import Home
 from services.places import open_log
@@ -69,12 +71,15 @@ def rebuild(home: str, tables_url: str, workers: str) -> Report:
 
 
 def from_snapshot(home: str, tables_url: str, workers: str) -> Report:
-    """Tables out of the archive's newest snapshot and the tail, then the journal behind them."""
+    """Tables out of the archive's newest snapshot and the tail, as a recovery makes them, then the journal."""
     begun = time.perf_counter()
     place = Home.open(Path(home))
     with closing(place.archive()) as archive, closing(open_tables(tables_url)) as tables:
         snapshot, opener = newest_snapshot(archive), place.archive_opener()
-        rebuilt = bulk.rebuild(opener, archive.end(), tables, workers=int(workers), snapshot=snapshot)
+        again = partial(reopened_snapshot, opener, snapshot.id)
+        rebuilt = bulk.rebuild(
+            opener, archive.end(), tables, workers=int(workers), snapshot=snapshot, open_snapshot=again
+        )
         serving = time.perf_counter() - begun
         complete_journal(opener, tables, workers=int(workers))
     return {"tail": rebuilt.records, "serving_seconds": serving}

@@ -34,6 +34,8 @@ from events.avro_schema import (
 
 Reader: TypeAlias = Callable[[bytes, int], tuple[Any, int]]
 """(bytes, where to begin) -> (value, where it ended)."""
+RowsReader: TypeAlias = Callable[[bytes, int], list[tuple[Any, ...]]]
+"""(bytes, how many) -> that many records. Raises one of MALFORMED."""
 MALFORMED = (IndexError, ValueError)
 """What a reader raises on bytes that are not a value (UnicodeDecodeError is a ValueError)."""
 
@@ -271,6 +273,38 @@ class _Source:
             self.group(last, depth)
         return [(field["name"], to) for field, to in found]
 
+    def each_field(self, fields: Sequence[Schema], depth: int) -> list[tuple[str, str]]:
+        found = [(field, self.fresh()) for field in fields]
+        for field, to in found:
+            self.value(field["type"], to, depth, field.get("format"))
+        return [(field["name"], to) for field, to in found]
+
+    def fields_in_runs(self, schema: Schema, runs: Mapping[int, int], depth: int) -> list[tuple[str, str]]:
+        """As `fields`, but runs of fields are looked up as a whole."""
+        fields = schema["fields"]
+        pairs: list[tuple[str, str]] = []
+        while (at := len(pairs)) < len(fields):
+            if at in runs:
+                pairs += self.run(fields[at : runs[at]], depth)
+            else:
+                pairs += self.each_field(fields[at : at + 1], depth)
+        return pairs
+
+    def run(self, fields: Sequence[Schema], depth: int) -> list[tuple[str, str]]:
+        """Finds where the run ends as if each of its texts were absent or short, and looks its bytes up.
+
+        Bytes that are known are texts: this was checked when they were met first. All others are read one by one.
+        """
+        known = self.constant(KnownRuns(fields))
+        pairs = [(field["name"], self.fresh()) for field in fields]
+        self.add(depth, "start = i", "try:")
+        self.add(depth + 1, *["i += 2 + (b[i + 1] >> 1) if b[i] else 1"] * len(fields))
+        self.add(depth + 1, f"run = {known}.get(b[start:i])")
+        self.add(depth, "except IndexError:", "    run = None")
+        self.add(depth, "if run is None:", f"    run, i = {known}.read(b, start, i)")
+        self.add(depth, f"{', '.join(to for _, to in pairs)}, = run")
+        return pairs
+
     def group(self, group: Sequence[tuple[Schema, str]], depth: int) -> None:
         size = len(group)
         self.add(depth, f"if b[i:i + {size}] == {bytes(size)!r}:", f"    i += {size}")
@@ -326,15 +360,37 @@ def compile_tuple_reader(schema: Schema, shape: type[tuple[Any, ...]]) -> Callab
     return _made(source)
 
 
-def compile_rows_reader(schema: Schema) -> Callable[[bytes, int], list[tuple[Any, ...]]]:
-    """(bytes, how many) -> that many records, which end where the bytes end, each as a tuple of its fields."""
+def compile_rows_reader(schema: Schema, runs: Mapping[int, int] | None = None) -> RowsReader:
+    """(bytes, how many) -> that many records, which end where the bytes end, each as a tuple of its fields.
+
+    `runs`: number of a field -> number behind the last of a run of nullable texts that mostly come together as they
+    came before; such a run is looked up as a whole.
+    """
     source = _Source(names_of(schema))
     source.add(0, "def read(b, number):", "    i = 0", "    rows = []", "    for _ in range(number):")
-    pairs = source.fields(schema, 2)
+    pairs = source.fields(schema, 2) if not runs else source.fields_in_runs(schema, runs, 2)
     source.add(2, f"rows.append(({', '.join(var for _, var in pairs)},))")
     source.add(1, "if i != len(b): malformed('does not end where its last record ends')", "return rows")
-    made: Callable[[bytes, int], Any] = _made(source)
-    return made
+    return _made(source)
+
+
+class KnownRuns(dict[bytes, tuple[Any, ...]]):
+    """The bytes of neighbouring texts, met before, and the texts."""
+
+    def __init__(self, fields: Sequence[Schema]) -> None:
+        super().__init__()
+        source = _Source({})
+        source.add(0, "def read(b, i):")
+        pairs = source.each_field(fields, 1)
+        source.add(1, f"return ({', '.join(var for _, var in pairs)},), i")
+        self._read = _made(source)
+
+    def read(self, b: bytes, start: int, end: int) -> tuple[tuple[Any, ...], int]:
+        """The texts, and where they end. `end`: where they would if each were short, which those that are kept are."""
+        texts, i = self._read(b, start)
+        if i == end and len(self) < _KNOWN_TEXTS:
+            self[b[start:i]] = texts
+        return texts, i
 
 
 def _made(source: _Source) -> Callable[[bytes, int], Any]:

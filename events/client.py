@@ -22,6 +22,7 @@ from typing import NamedTuple, TypeAlias
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
+from events.blobs import headers_of
 from events.clock import Clock, wall_micros
 from events.codec import decode_event
 from events.envelope import ID_BYTES, Epoch, Event, EventId, Micros, Payload, derive_id
@@ -114,7 +115,8 @@ class Client:
             return earlier
         self.encoder.prepare([stream])
         event = self._event(stream, command, view, decide(view.head))
-        [placed] = self.log.append(EVENTS, [Entry(stream.encode(), self.encoder.encode(event))])
+        entry = Entry(stream.encode(), self.encoder.encode(event), headers_of(event.payload))
+        [placed] = self.log.append(EVENTS, [entry])
         return self._settle(event, placed, command, reapply)
 
     def _earlier(self, stream: str, command: str | bytes, view: View, reapply: bool) -> Appended | None:

@@ -97,8 +97,8 @@ class KeyStore(Protocol):
         """
         ...
 
-    def destroy_keys(self, key_ids: Collection[str], at: int) -> list[str]:
-        """The same for all streams that these keys belong to, without a word who and why; those that it changed."""
+    def destroy_keys(self, key_ids: Collection[str], body: Mapping[str, Any]) -> list[str]:
+        """The same for all streams that these keys belong to; those that it changed. `body`: their marks'."""
         ...
 
     def marks(self, name: str) -> dict[str, Mark]:
@@ -196,14 +196,14 @@ class MemoryKeys:
             self.put_mark(mark)
             return [key.id for key in held]
 
-    def destroy_keys(self, key_ids: Collection[str], at: int) -> list[str]:
+    def destroy_keys(self, key_ids: Collection[str], body: Mapping[str, Any]) -> list[str]:
         with self._lock:
             streams = sorted({self._keys[i][0].stream for i in key_ids if i in self._keys})
             changed = []
             for stream in streams:
                 stood = any(key.secret is not None for key in self.keys_of(stream))
                 if stood or (stream, ERASED) not in self._marks:
-                    self.destroy(stream, Mark(stream, ERASED, {"at": at}))
+                    self.destroy(stream, Mark(stream, ERASED, body))
                     changed.append(stream)
             return changed
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Protocol
 
@@ -286,15 +286,23 @@ class Sealer:
         self._lock = threading.Lock()
         self._opener = Opener(keys)
         self._known: dict[str, tuple[str, AESGCM]] = {}
+        self._version: object = None
 
     def prepare(self, streams: Collection[str]) -> None:
+        self._prepared(streams)
+
+    def _prepared(self, streams: Collection[str]) -> Mapping[str, tuple[str, AESGCM]]:
+        """What is known then: another thread may begin anew at once."""
         with self._lock:
-            before = self._opener.erased
             self._opener.refresh()
-            if self._opener.erased != before:
-                self._known.clear()
             if not self._sealing:
-                return
+                return self._known
+            version = self._keys.version()
+            if (
+                version != self._version
+            ):  # erased meanwhile, or another store lies there: its keys are what is kept
+                self._known = {}
+                self._version = version
             wanted = {s for s in streams if s.startswith(PATIENT) and s not in self._known}
             wanted -= set(self._opener.erased)
             if wanted:
@@ -304,8 +312,10 @@ class Sealer:
                     self._opener.refresh()
                     made = self._keys.make(wanted - set(self._opener.erased))
                 if len(self._known) >= MOST_CIPHERS:
-                    self._known.clear()
+                    self._known = {}
                 self._known |= {stream: (key.id, AESGCM(key.secret)) for stream, key in made.items()}
+                self._version = self._keys.version()
+            return self._known
 
     def refuses(self, stream: str) -> bool:
         return stream in self._opener.erased
@@ -317,10 +327,11 @@ class Sealer:
         sealed = self._sealing and event.stream.startswith(PATIENT)
         if not sealed or kind == SEALED or kind.startswith(ERASURE_FAMILY):
             return encode_event(event)
-        if event.stream not in self._known:
-            self.prepare([event.stream])
+        known: Mapping[str, tuple[str, AESGCM]] = self._known
+        if event.stream not in known:
+            known = self._prepared([event.stream])
         try:
-            key_id, cipher = self._known[event.stream]
+            key_id, cipher = known[event.stream]
         except KeyError:
             refuse_erased([event.stream])
             raise

@@ -260,7 +260,7 @@ class SqliteKeys:
         """The old page goes out of the write-ahead log; where a reader holds it, with the next one that succeeds."""
         self._read("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def destroy_keys(self, key_ids: Collection[str], at: int) -> list[str]:
+    def destroy_keys(self, key_ids: Collection[str], body: Mapping[str, Any]) -> list[str]:
         changed = []
         with self._writing() as connection:
             for key_id in sorted(set(key_ids)):
@@ -268,7 +268,7 @@ class SqliteKeys:
                     "SELECT stream FROM keys WHERE id = ?", (key_id,)
                 ).fetchall():
                     if self._to_destroy(connection, stream):
-                        self._destroy(connection, stream, Mark(stream, ERASED, {"at": at}))
+                        self._destroy(connection, stream, Mark(stream, ERASED, body))
                         changed.append(stream)
         if changed:
             self._scrub()

@@ -14,31 +14,26 @@ from __future__ import annotations
 import json
 import multiprocessing
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from events.clock import Clock, wall_micros
-from events.envelope import Event
 from events.errors import LostData, Refused
 from events.log import LogReader
-from events.position import CONTROL, CONTROL_PARTITION, EVENTS, Position
-from events.rules import Effect, Head, Link, Rewind, Verdict, usable
+from events.position import CONTROL, CONTROL_PARTITION, Position
+from events.rules import Effect, Rewind, usable
 from events.sealing import SHUT, Reveal
-from projections.database import Database
 from projections.definition import Define, Definition
-from projections.erasing import without_erased
-from projections.folding import fold_onto, write_changes
 from projections.fresh import Fresh, OpenWriter, fresh_beside
-from projections.judging import Homes, Read, Standing, sort_out
 from projections.lease import REBUILD
-from projections.loading import Loaded, Write, load_bucket, stop_collector, without_collector
-from projections.projector import batches, control_rows
-from projections.rows import Row
+from projections.loading import Loaded, Write, begin_worker, load_bucket, without_collector
+from projections.projector import control_rows
+from projections.snapshot_loading import OpenSnapshot, Sharing, Snapshot, load_tables, shared_pool
 from projections.spill import Bucket, Plan, Range, Spilling, spill
-from projections.store import IDENTITY, JOURNAL_FROM, LAYOUT, Tables, layout_of, set_heads
+from projections.store import IDENTITY, JOURNAL_FROM, LAYOUT, Tables, layout_of
 from projections.system_tables import (
     ACCESS_LOG,
     CURSOR,
@@ -52,28 +47,13 @@ from projections.system_tables import (
 from projections.system_tables import (
     CONTROL as CONTROL_TABLE,
 )
+from projections.tail import OpenSource, Tail, fold_tail
 
 BUCKET_RECORDS = 100_000
 MOST_BUCKETS = 512
 
-OpenSource: TypeAlias = Callable[[], LogReader]
-"""Opens the log or the archive; with several workers one that can be sent to another process."""
 Tell: TypeAlias = Callable[[str, int, int], None]
 """(stage, done, of how many)"""
-
-
-class Snapshot(Protocol):
-    """The tables at an earlier position."""
-
-    @property
-    def position(self) -> Position: ...
-
-    @property
-    def links(self) -> Sequence[Link]: ...
-
-    def batches(self, table: str) -> Iterable[Sequence[Row]]:
-        """The rows of a state table, or of `streams`, in column order, some thousands at a time."""
-        ...
 
 
 class Rebuilt(NamedTuple):
@@ -91,6 +71,7 @@ def rebuild(
     *,
     workers: int = 1,
     snapshot: Snapshot | None = None,
+    open_snapshot: OpenSnapshot | None = None,
     identity: Mapping[str, str] | None = None,
     progress: Tell | None = None,
     clock: Clock = wall_micros,
@@ -98,6 +79,7 @@ def rebuild(
 ) -> Rebuilt:
     """Makes all tables anew as they are at `position`, and swaps them in.
 
+    `snapshot`: where to begin; `open_snapshot` opens it in other processes, without it one process loads it.
     `identity`: of the log that the tables will follow, if it is not the source's own. `scratch`: where temporary files
     go. The live tables serve meanwhile and may even move on: a projector goes on from `position` after the swap.
     Raises LostData where the source ends before `position` or lacks records, Refused where the snapshot does not lead
@@ -109,7 +91,7 @@ def rebuild(
             raise LostData(f"the source ends at {end}, before {position}", "choose an earlier position")
         with fresh_beside(tables) as fresh, without_collector():
             job = _Job(open_source, source, position, tables, fresh, workers, progress, scratch)
-            loaded = job.load() if snapshot is None else job.load_from(snapshot)
+            loaded = job.load() if snapshot is None else job.load_from(snapshot, open_snapshot)
             job.settle(dict(source.identity() if identity is None else identity), snapshot is None)
             fresh.swap()
     return Rebuilt(position, loaded.records, loaded.applied, snapshot is None)
@@ -144,7 +126,7 @@ class _Job:
         self.position = position
         self.tables = tables
         self.fresh = fresh
-        self.workers = workers if fresh.writer() is not None else 1
+        self.workers = workers
         self.tell = progress or (lambda stage, done, total: None)
         self.scratch = scratch
 
@@ -154,36 +136,32 @@ class _Job:
         work = Work(
             self.open_source, self.fresh.writer(), self.tables.define, effect, True, self.tables.reveal
         )
+        workers = self.workers if work.open_writer is not None else 1
         loaded = replay(
-            work,
-            self.source,
-            self.position,
-            self.fresh.database.insert,
-            self.workers,
-            self.tell,
-            self.scratch,
+            work, self.source, self.position, self.fresh.database.insert, workers, self.tell, self.scratch
         )
         self.tell("indexes", 0, 1)
-        self.fresh.index((*self.tables.definition.tables, *SYSTEM_TABLES), self.workers)
+        self.fresh.index((*self.tables.definition.tables, *SYSTEM_TABLES), workers)
         return loaded
 
-    def load_from(self, snapshot: Snapshot) -> Loaded:
+    def load_from(self, snapshot: Snapshot, open_snapshot: OpenSnapshot | None) -> Loaded:
         """A snapshot's rows and the tail behind it; the journal stays empty."""
         effect = Effect(self._control(), self.position)
         if not usable(snapshot.links, effect.links):
             raise Refused(
                 f"the snapshot at {snapshot.position} does not lead to {self.position}", "replay without it"
             )
-        database, definition, reveal = self.fresh.database, self.tables.definition, self.tables.reveal
+        tables = self.tables
+        definition, reveal = tables.definition, tables.reveal
         reveal.refresh()
-        for table in (*definition.tables, STREAMS):
-            self.tell(f"snapshot {table.name}", 0, 1)
-            for rows in snapshot.batches(table.name):
-                database.insert(table, without_erased(table, rows, reveal.erased))
-        system = [table for table in SYSTEM_TABLES if table not in (JOURNAL, ACCESS_LOG)]
-        self.fresh.index((*definition.tables, *system), self.workers)
-        self.tell("tail", 0, 1)
-        return fold_tail(self.source, snapshot.position, effect, self.fresh, definition, reveal)
+        sharing = Sharing(open_snapshot, tables.define, frozenset(reveal.erased)) if open_snapshot else None
+        with shared_pool(sharing, snapshot, self.workers) as pool:
+            load_tables(snapshot, self.fresh, definition, reveal.erased, pool, self.workers, self.tell)
+            empty = [table for table in SYSTEM_TABLES if table not in (JOURNAL, ACCESS_LOG, STREAMS)]
+            self.fresh.index(empty, 1)
+            self.tell("tail", 0, 1)
+            tail = Tail(snapshot.position, effect, tables.define, reveal)
+            return fold_tail(tail, self.open_source, self.source, self.fresh, pool, self.workers)
 
     def _control(self) -> list[tuple[int, Rewind]]:
         """Control's records into their table; the rewinds among them."""
@@ -334,7 +312,7 @@ _worker: _Worker | None = None
 
 def _start_worker(work: Work) -> None:
     global _worker
-    stop_collector()
+    begin_worker()
     _worker = _Worker(work)
 
 
@@ -348,40 +326,3 @@ def _load_bucket(bucket: Bucket) -> Loaded:
     assert _worker is not None
     work = _worker.work
     return load_bucket(bucket, work.effect, _worker.definition, _worker.database.insert, work.reveal)
-
-
-def fold_tail(
-    source: LogReader,
-    start: Position,
-    effect: Effect,
-    fresh: Fresh,
-    definition: Definition,
-    reveal: Reveal = SHUT,
-) -> Loaded:
-    """Folds the events in effect behind `start` onto the tables that stand there. What is listed is not listed here."""
-    homes = Homes(EVENTS, source.end())
-    data = Position(effect.position.of(EVENTS))
-    records = applied = 0
-    for batch in batches(source, start, data):
-        reads = [read for p, found in batch.parts for read in sort_out(p, found, homes)[0]]
-        with fresh.step():
-            applied += _fold_batch(reads, effect, fresh.database, definition, reveal)
-        records += batch.records
-    return Loaded(records, applied)
-
-
-def _fold_batch(
-    reads: Sequence[Read], effect: Effect, database: Database, definition: Definition, reveal: Reveal
-) -> int:
-    reveal.refresh()
-    streams = {read.event.stream for read in reads}
-    rows = database.find(STREAMS, ["stream"], [(s,) for s in streams])
-    standing = Standing({s: Head(version, last) for s, version, last in rows}, {})
-    applied: dict[str, list[Event]] = {}
-    for partition, offset, _, _, event in reads:
-        verdict = effect.judge(event.epoch, partition, offset) or standing.judge(event)
-        if verdict is Verdict.APPLIED:
-            applied.setdefault(event.stream, []).append(reveal(event))
-    set_heads(database, {stream: standing.heads[stream] for stream in applied})
-    write_changes(database, fold_onto(database, definition, applied))
-    return sum(len(events) for events in applied.values())

@@ -18,7 +18,7 @@ from events.clock import Clock, wall_micros
 from events.codec import Unreadable, decode_events
 from events.position import ACCESS, EVENTS, Position
 from events.rules import Effect, Verdict
-from projections.bulk import OpenSource, Tell, Work, alone, replay
+from projections.bulk import Tell, Work, alone, replay
 from projections.database import Database, index_ddl
 from projections.fresh import OpenWriter, SchemaWriter
 from projections.judging import Standing
@@ -28,6 +28,7 @@ from projections.projector import access_applied, access_heads, refuse_other_log
 from projections.rows import Row
 from projections.store import JOURNAL_FROM, Tables
 from projections.system_tables import ACCESS_LOG, JOURNAL, KEPT_IN
+from projections.tail import OpenSource
 
 
 def complete_journal(

@@ -37,6 +37,10 @@ class Database(Protocol):
         """
         ...
 
+    def writing_beside(self) -> AbstractContextManager[None]:
+        """As `writing`, but beside others where the database can: whoever else writes changes other rows."""
+        ...
+
     def reading(self) -> AbstractContextManager[None]:
         """One repeatable-read transaction: everything inside is read as of one moment."""
         ...

@@ -7,7 +7,7 @@ stream folds to one blank row, or to none where the erasure stands in no effecti
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 
 import sqlalchemy as sa
 
@@ -17,16 +17,13 @@ from projections.rows import Row
 from projections.store import Tables
 
 
-def without_erased(table: sa.Table, rows: Iterable[Row], erased: Collection[str]) -> Iterator[Row]:
+def without_erased(table: sa.Table, rows: Iterable[Row], erased: Collection[str]) -> Iterable[Row]:
     """A snapshot's rows without those of erased patients; what it holds of their erasure itself stays."""
     if not erased or table.name == "streams":
-        yield from rows
-        return
+        return rows
     names = [column.name for column in table.columns]
     mark = names.index("erased_by") if "erased_by" in names else None
-    for row in rows:
-        if row[0] not in erased or (mark is not None and row[mark] is not None):
-            yield row
+    return (row for row in rows if row[0] not in erased or (mark is not None and row[mark] is not None))
 
 
 def fold_again(tables: Tables, streams: Iterable[str]) -> None:

@@ -60,7 +60,7 @@ def count_events(tables: Tables, sought: Sought) -> int:
 
 
 def bursts(tables: Tables, sought: Sought, limit: int) -> list[Burst]:
-    """The `limit` largest, largest first. Raises Busy while the journal is being filled."""
+    """The `limit` largest, largest first. Inside `tables.reading()`; raises Busy while the journal is being filled."""
     tables.require_journal()
     where, given = _where(tables, sought)
     minute = f"({_micros(tables, 'logged_at')} / {MINUTE_MICROS})"

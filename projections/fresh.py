@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import sqlalchemy as sa
@@ -26,6 +27,14 @@ from projections.system_tables import SYSTEM_TABLES, view_ddl
 OpenWriter: TypeAlias = Callable[[], Database]
 """Opens a connection into the fresh tables, in any process."""
 MAINTENANCE_MEMORY = "256MB"
+
+
+class Place(Protocol):
+    """Where another process makes one of the fresh tables. Can be sent to it."""
+
+    def opened(self) -> AbstractContextManager[Database]:
+        """The database that holds the table, empty and without indexes; what was written is kept when this is left."""
+        ...
 
 
 class Fresh(Protocol):
@@ -44,6 +53,22 @@ class Fresh(Protocol):
 
     def index(self, tables: Sequence[sa.Table], workers: int) -> None:
         """Makes the indexes of some tables."""
+        ...
+
+    def index_beside(self, table: sa.Table) -> None:
+        """Makes the indexes of a table whose rows are all there, while other tables are filled if that is possible."""
+        ...
+
+    def finish_indexes(self) -> None:
+        """Returns when all indexes that were begun are made. Raises what stopped one."""
+        ...
+
+    def place(self, table: sa.Table) -> Place:
+        """Where another process makes this table, rows and indexes."""
+        ...
+
+    def take_in(self, table: sa.Table) -> None:
+        """Takes in what another process has made in the table's place."""
         ...
 
     def swap(self) -> None:
@@ -99,6 +124,32 @@ class SqliteFresh:
         for statement in index_ddl(tables, self.database.dialect):
             self.database.execute(statement)
 
+    def index_beside(self, table: sa.Table) -> None:
+        self.index([table], 1)
+
+    def finish_indexes(self) -> None:
+        """They are made at once."""
+
+    def place(self, table: sa.Table) -> TableFile:
+        return TableFile(self._path_of(table), table_ddl([table], self.database.dialect))
+
+    def take_in(self, table: sa.Table) -> None:
+        """Between two tables that are alike, indexes included, SQLite copies rows as they are, without reading them."""
+        self.index([table], 1)
+        path, database = self._path_of(table), self.database
+        database.execute("COMMIT")  # a file comes and goes outside of transactions alone
+        database.execute("ATTACH ? AS made", (str(path),))
+        database.execute("BEGIN")
+        database.execute(f"INSERT INTO main.{table.name} SELECT * FROM made.{table.name}")
+        database.execute("COMMIT")
+        database.execute("DETACH made")
+        database.execute("BEGIN")
+        path.unlink()
+
+    def _path_of(self, table: sa.Table) -> Path:
+        """Swept with the fresh file's leftovers, as its name begins like theirs."""
+        return self._path.with_name(f"{self._path.name}-{table.name}")
+
     def swap(self) -> None:
         self.database.execute("COMMIT")
         self.database.close()
@@ -106,7 +157,23 @@ class SqliteFresh:
 
     def close(self) -> None:
         self.database.close()
-        self._path.unlink(missing_ok=True)
+        for path in self._path.parent.glob(f"{self._path.name}*"):
+            path.unlink(missing_ok=True)
+
+
+class TableFile:
+    """A file beside the fresh one that holds one table of it. See Place."""
+
+    def __init__(self, path: Path, ddl: Sequence[str]) -> None:
+        self._path, self._ddl = path, ddl
+
+    @contextmanager
+    def opened(self) -> Iterator[Database]:
+        with closing(SqliteDatabase(self._path, fresh=True)) as database:
+            for statement in (*self._ddl, "BEGIN"):
+                database.execute(statement)
+            yield database
+            database.execute("COMMIT")
 
 
 class SchemaWriter:
@@ -122,6 +189,10 @@ class SchemaWriter:
         database.execute(f"SET maintenance_work_mem TO '{MAINTENANCE_MEMORY}'")
         return database
 
+    def opened(self) -> AbstractContextManager[Database]:
+        """See Place: every table of the schema is there."""
+        return closing(self())
+
 
 class PostgresqlFresh:
     """A schema `<schema>_fresh` beside the live one."""
@@ -133,6 +204,10 @@ class PostgresqlFresh:
         live.execute(f'CREATE SCHEMA "{self._schema}"')
         self._open = SchemaWriter(live.conninfo, self._schema)
         self.database: Database = self._open()
+        self._beside = self._open()
+        """Used by the indexer's thread alone."""
+        self._indexer = ThreadPoolExecutor(1)
+        self._begun: list[Future[int]] = []
         _make(self.database, definition)
 
     def _sweep(self) -> None:
@@ -143,7 +218,7 @@ class PostgresqlFresh:
             self._live.execute(f'DROP SCHEMA "{schema}" CASCADE')
 
     def step(self) -> AbstractContextManager[None]:
-        return self.database.writing()
+        return self.database.writing_beside()
 
     def writer(self) -> OpenWriter:
         return self._open
@@ -163,6 +238,22 @@ class PostgresqlFresh:
         with closing(self._open()) as database:
             database.execute(statement)
 
+    def index_beside(self, table: sa.Table) -> None:
+        """On a connection of its own: the server indexes while the next table is sent to it."""
+        for statement in index_ddl([table], self.database.dialect):
+            self._begun.append(self._indexer.submit(self._beside.execute, statement))
+
+    def finish_indexes(self) -> None:
+        for begun in self._begun:
+            begun.result()
+        self._begun.clear()
+
+    def place(self, table: sa.Table) -> SchemaWriter:
+        return self._open
+
+    def take_in(self, table: sa.Table) -> None:
+        """It was made where it stays."""
+
     def swap(self) -> None:
         live = self._live
         old = f"{live.schema}_old_{secrets.token_hex(4)}"
@@ -172,6 +263,8 @@ class PostgresqlFresh:
             live.execute(f'ALTER SCHEMA "{self._schema}" RENAME TO "{live.schema}"')
 
     def close(self) -> None:
+        self._indexer.shutdown(wait=True, cancel_futures=True)
+        self._beside.close()
         self.database.close()
         # Somebody may still read the old tables: then the next rebuild sweeps them.
         with suppress(Busy, TablesUnavailable):

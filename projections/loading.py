@@ -7,9 +7,13 @@ without a look into the database: journal rows leave as they are made, state row
 from __future__ import annotations
 
 import gc
+import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from multiprocessing.process import BaseProcess
 from typing import NamedTuple, TypeAlias
 
 import sqlalchemy as sa
@@ -120,11 +124,22 @@ class _Loader:
             self._written(table, list(shelf.rows.values()))
 
 
-def stop_collector() -> None:
-    """For the rest of a worker process."""
+def begin_worker() -> None:
+    """In a process that loads for another one: no collector, and its end when the other one ends, even killed.
+
+    Else what it had been given before would still be written, when the next rebuild has begun.
+    """
     gc.collect()
     gc.freeze()
     gc.disable()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 @contextmanager

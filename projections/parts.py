@@ -16,7 +16,18 @@ import sqlalchemy as sa
 
 from events.avro_schema import field_name
 from events.envelope import Event
-from projections.columns import Boolean, Dec, Document, Id, Instant, Integer, Text, column, state_table
+from projections.columns import (
+    Boolean,
+    Dec,
+    Digest,
+    Document,
+    Id,
+    Instant,
+    Integer,
+    Text,
+    column,
+    state_table,
+)
 from projections.rows import Row
 
 RowOf: TypeAlias = Callable[[Event], Row]
@@ -49,6 +60,10 @@ def integer(name: str) -> Part:
 
 def instant(name: str) -> Part:
     return Part(name, (column(name, Instant()),))
+
+
+def digest(name: str) -> Part:
+    return Part(name, (column(name, Digest()),))
 
 
 def boolean(name: str) -> Part:

@@ -174,14 +174,19 @@ class PostgresqlDatabase:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
+        with self.writing_beside():
+            if self.exists():
+                # Writers queue here, so that the cursor that one reads is the one that it moves.
+                self.execute("LOCK TABLE cursor IN EXCLUSIVE MODE")
+            yield
+
+    @contextmanager
+    def writing_beside(self) -> Iterator[None]:
         with self._transaction(b"BEGIN"):
             # Batches look up a few thousand keys: never worth a scan, whatever the planner knows of new tables.
             self.execute("SET LOCAL enable_seqscan = off")
             self.execute("SET LOCAL enable_hashjoin = off")
             self.execute("SET LOCAL enable_mergejoin = off")
-            if self.exists():
-                # Writers queue here, so that the cursor that one reads is the one that it moves.
-                self.execute("LOCK TABLE cursor IN EXCLUSIVE MODE")
             yield
 
     @contextmanager

@@ -9,7 +9,17 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from projections.columns import Dec, Id, Instant, Integer, Text, column, state_table
-from projections.parts import coding, decimal, document, instant, integer, quantity, record_table, text
+from projections.parts import (
+    coding,
+    decimal,
+    digest,
+    document,
+    instant,
+    integer,
+    quantity,
+    record_table,
+    text,
+)
 
 STATE = sa.MetaData()
 
@@ -163,6 +173,21 @@ NOTES = record_table(
     text("text"),
     text("practitioner"),
     comment="Clinical notes as they read now; status current or amended.",
+)
+
+DOCUMENTS = record_table(
+    STATE,
+    "documents",
+    text("encounter_id"),
+    coding("code"),
+    text("text"),
+    text("title"),
+    text("media_type"),
+    integer("size_bytes"),
+    digest("content_sha256"),
+    digest("blob_sha256"),
+    text("practitioner"),
+    comment="Attached files: what they are, and the digests that name and prove them.",
 )
 
 # ---- laboratory

@@ -10,7 +10,7 @@ streams and the rows of FLUSH_EVENTS events or of the largest stream.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from events.codec import Unreadable, decode_events
 from events.envelope import Epoch, Event
@@ -59,16 +59,19 @@ def changed_spans(old: Effect, new: Effect) -> list[Span]:
 def streams_in(database: Database, spans: Iterable[Span]) -> list[str]:
     """The streams with an event in one of the spans, in order."""
     found: set[str] = set()
-    for epoch, partition, start, stop in spans:
-        where, parameters = "epoch IS NULL", []
-        if epoch is not None:
-            where, parameters = "epoch = ?", [database.identifier(epoch)]
-        sql = (
-            f"SELECT DISTINCT stream FROM journal WHERE {where}"
-            " AND log_partition = ? AND log_offset >= ? AND log_offset < ?"
-        )
-        found.update(row[0] for row in database.fetch(sql, (*parameters, partition.number, start, stop)))
+    for span in spans:
+        where, parameters = within(database, span)
+        rows = database.fetch(f"SELECT DISTINCT stream FROM journal {where}", parameters)
+        found.update(row[0] for row in rows)
     return sorted(found)
+
+
+def within(database: Database, span: Span) -> tuple[str, list[Any]]:
+    """The journal's rows of a span: the rest of a SELECT, and its parameters."""
+    epoch, partition, start, stop = span
+    named, given = ("epoch IS NULL", []) if epoch is None else ("epoch = ?", [database.identifier(epoch)])
+    where = f"WHERE {named} AND log_partition = ? AND log_offset >= ? AND log_offset < ?"
+    return where, [*given, partition.number, start, stop]
 
 
 def journal_pages(database: Database, stream: str) -> Iterator[list[JournalValue]]:

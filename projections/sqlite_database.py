@@ -31,7 +31,8 @@ PAGE_BYTES = 8192
 CACHE_KIBIBYTES = 64 * 1024
 ROWS_AT_ONCE = 2000
 ROWS_A_STATEMENT = 50
-LIVE_PRAGMAS = ("journal_mode = WAL", "synchronous = FULL")
+LIVE_PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON")
+"""What is deleted is overwritten, whatever SQLite was built with: an erased patient's rows leave nothing behind."""
 FRESH_PRAGMAS = ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE")
 DIALECT: Dialect = sqlite.dialect()
 
@@ -153,6 +154,9 @@ class SqliteDatabase:
 
     def writing(self) -> AbstractContextManager[None]:
         return self._transaction("BEGIN IMMEDIATE")
+
+    def writing_beside(self) -> AbstractContextManager[None]:
+        return self.writing()
 
     @contextmanager
     def reading(self) -> Iterator[None]:

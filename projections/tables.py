@@ -261,7 +261,7 @@ sa.Index("resources_resource_id", RESOURCES.c.resource_id)
 STATE_TABLES = tuple(STATE.tables[name] for name in (
     "patients", "identifiers", "contacts", "coverages", "merges", "restrictions",
     "encounters", "observations", "diagnoses", "allergies", "procedures", "prescriptions", "administrations",
-    "immunisations", "notes", "laboratory_orders", "specimens", "laboratory_results", "laboratory_reports",
+    "immunisations", "notes", "documents", "laboratory_orders", "specimens", "laboratory_results", "laboratory_reports",
     "charges", "payments", "claims", "adjudications", "organisations", "locations", "practitioners",
     "numbers", "settings", "staff", "staff_roles", "staff_credentials", "resources",
 ))  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import MappingProxyType
 
 from events.codec import Control, as_rewind, decode_control, peek_epoch
@@ -24,6 +24,7 @@ from replicator.config import ArchiveConfig, read_config
 from replicator.encryption import Identity
 from replicator.entries import (
     BackupEntry,
+    BlobEntry,
     CheckpointsEntry,
     DrillEntry,
     Entry,
@@ -37,12 +38,13 @@ from replicator.holes import covering, current_segments, refuse_holes
 from replicator.joined import Checkpoint, split_checkpoints
 from replicator.manifest import Head, Manifest, advance, first_head, resume
 from replicator.marks import ArchiveMarks, JoinedMarks
-from replicator.note import Verifier, open_note, parse_head
+from replicator.note import Verifier, parse_head
 from replicator.planning import BackupPoint, Holdings, SegmentFact, SnapshotPoint
 from replicator.segment import contiguous, read_blocks
 from replicator.stores import NoSuchObject, ObjectReader
 from replicator.summary import add_entries, newest_summaries, parse_summary
 from replicator.targets import Range
+from replicator.trust import Keyring, read_handovers
 
 JOINED_IN_MEMORY = 4
 """Joined objects whose marks are kept, once read."""
@@ -64,10 +66,11 @@ def open_archive(
     Raises Refused, Corrupt, ArchiveGap, ArchiveDiverged or StoreUnavailable, naming what is wrong.
     """
     config, data = read_config(store)
-    known = list(verifiers) or [config.verifier]
-    index = None if whole else _from_summary(store, identity, config, known)
+    keys = Keyring(verifiers or [config.verifier], partial(read_handovers, store))
+    keys.claim(config.verifier)
+    index = None if whole else _from_summary(store, identity, config, keys)
     if index is None:
-        index = ArchiveIndex(store, identity, config, first_head(data), known)
+        index = ArchiveIndex(store, identity, config, first_head(data, config.verifier), keys)
         index.refresh()
     index.attested = bool(verifiers)
     if seen:
@@ -76,16 +79,16 @@ def open_archive(
 
 
 def _from_summary(
-    store: ObjectReader, identity: Identity | None, config: ArchiveConfig, verifiers: Sequence[Verifier]
+    store: ObjectReader, identity: Identity | None, config: ArchiveConfig, keys: Keyring
 ) -> ArchiveIndex | None:
     """From the newest summary that a later checkpoint names; None where there is none."""
     for key in newest_summaries(store):
         try:
             data = store.get(key)
             summary = parse_summary(data, key)
-            signed = signed_head(summary.note, summary.n, config.origin, verifiers)
-            head = resume(summary.manifest, summary.note, signed, summary.n)
-            index = ArchiveIndex(store, identity, config, head, verifiers, summary.entries)
+            signed = signed_head(summary.note, summary.n, config.origin, keys)
+            head = resume(summary.manifest, summary.note, signed, summary.n, config.verifier)
+            index = ArchiveIndex(store, identity, config, head, keys, summary.entries)
             if not index.joined or index.joined[-1].last.n != head.n:
                 continue
             index.refresh()
@@ -105,7 +108,7 @@ class ArchiveIndex:
         identity: Identity | None,
         config: ArchiveConfig,
         head: Head,
-        verifiers: Sequence[Verifier],
+        keys: Keyring,
         entries: Mapping[str, Entry] = MappingProxyType({}),
     ) -> None:
         """`entries`: those that count at `head`, by key; its time is not among the recent marks."""
@@ -117,7 +120,7 @@ class ArchiveIndex:
         self.segments: dict[Partition, list[SegmentEntry]] = {}
         self.named_since: dict[str, bytes] = {}
         """key -> digest of stored bytes, of every entry that was read since it was opened."""
-        self.verifiers = verifiers
+        self.keys = keys
         self._head = head
         self._current = dict(entries)
         self._older = consecutive(entries.values())
@@ -130,7 +133,7 @@ class ArchiveIndex:
         """Reads what was committed since. Raises as `open_archive`; the index stays as it was then."""
         head, current, recent = self._head, dict(self._current), list(self._recent)
         roots, named = dict(self._roots), dict(self.named_since)
-        for read in checkpoints_after(self.store, head.n, self.config.origin, self.verifiers):
+        for read in checkpoints_after(self.store, head.n, self.config.origin, self.keys):
             before = head
             head = first_fitting(read, lambda data: advance(before, data, read.note, read.signed))  # noqa: B023
             manifest = _of(head)
@@ -140,6 +143,8 @@ class ArchiveIndex:
             named.update((entry.key, entry.stored) for entry in manifest.entries)
             recent.append(Mark(manifest.time, manifest.position))
             roots[head.tree.size] = head.tree.root()
+        if head.note:
+            self.keys.refuse_retired(head.note, f"checkpoint {head.n}")
         segments = current_segments(e for e in current.values() if isinstance(e, SegmentEntry))
         refuse_holes(segments, head.position, head.manifest.gaps if head.manifest else ())
         self._current, self._recent, self.segments, self._roots = current, recent, segments, roots
@@ -148,7 +153,7 @@ class ArchiveIndex:
     def refuse_unless_seen(self, seen: bytes) -> None:
         """Raises ArchiveDiverged where the archive does not contain the tree of a note that was seen before."""
         where = "the note seen before"
-        before = parse_head(open_note(seen, self.verifiers, where), where)
+        before = parse_head(self.keys.open(seen, where)[0], where)
         if before.origin != self.config.origin:
             raise ArchiveDiverged("this is another archive than the one seen before", "check its place")
         if self._root_at(before.size) != before.root:
@@ -166,7 +171,7 @@ class ArchiveIndex:
         for entry in self._older:
             if entry.first.leaves <= leaves <= entry.last.leaves:
                 for n, note, _ in self.checkpoints(entry):
-                    signed = signed_head(note, n, self.config.origin, self.verifiers)
+                    signed = signed_head(note, n, self.config.origin, self.keys)
                     if signed.size == leaves:
                         return signed.root
         return None
@@ -206,6 +211,13 @@ class ArchiveIndex:
         return consecutive(self._current.values())
 
     @property
+    def recipients(self) -> tuple[str, ...]:
+        """To whom objects are encrypted behind the newest checkpoint; empty: they are stored in the clear."""
+        manifest = self._head.manifest
+        changed = manifest.recipients if manifest else None
+        return self.config.recipients if changed is None else changed
+
+    @property
     def snapshots(self) -> list[SnapshotEntry]:
         return [e for e in self.entries if isinstance(e, SnapshotEntry)]
 
@@ -227,6 +239,11 @@ class ArchiveIndex:
     @property
     def schemas(self) -> list[SchemaEntry]:
         return [e for e in self.entries if isinstance(e, SchemaEntry)]
+
+    @property
+    def blobs(self) -> dict[bytes, BlobEntry]:
+        """The blobs that the archive holds, by the digest that records name them by."""
+        return {e.plain: e for e in self._current.values() if isinstance(e, BlobEntry)}
 
     def schema_text(self, fingerprint: bytes) -> str | None:
         """The writer schema that was stored under a fingerprint, as JSON; None where there is none."""

@@ -20,7 +20,7 @@ from events.errors import Corrupt, Refused
 from events.position import EVENTS, Position
 from replicator.archive import Archive, ArchiveIndex
 from replicator.canonical import canonical, parse_canonical
-from replicator.entries import BackupEntry, Entry, SchemaEntry, SegmentEntry, SnapshotEntry
+from replicator.entries import BackupEntry, BlobEntry, Entry, SchemaEntry, SegmentEntry, SnapshotEntry
 from replicator.fetching import fetch_ahead
 from replicator.manifest import FORMAT
 from replicator.snapshot import load_snapshot
@@ -152,13 +152,19 @@ def reading(
 
 def needed(current: Mapping[str, Entry], position: Position, snapshot: str | None) -> list[Entry]:
     """The entries of it."""
-    return [entry for entry in current.values() if _needs(entry, position, snapshot)]
+    segments = [
+        e for e in current.values() if isinstance(e, SegmentEntry) and e.first < position[e.partition]
+    ]
+    blobs = {digest for segment in segments for digest in segment.blobs}
+    return [entry for entry in current.values() if _needs(entry, position, snapshot, blobs)]
 
 
-def _needs(entry: Entry, position: Position, snapshot: str | None) -> bool:
+def _needs(entry: Entry, position: Position, snapshot: str | None, blobs: Collection[bytes]) -> bool:
     match entry:
         case SegmentEntry():
             return entry.first < position[entry.partition]
+        case BlobEntry():
+            return entry.plain in blobs
         case SnapshotEntry():
             return entry.id == snapshot
         case _:

@@ -22,8 +22,9 @@ from replicator.manifest import (
     resume,
 )
 from replicator.merkle import leaf_hash
-from replicator.note import TreeHead, Verifier, open_note, parse_head
+from replicator.note import SignedHead, parse_head
 from replicator.stores import NoSuchObject, ObjectReader
+from replicator.trust import Keyring
 
 READ_THREADS = 16
 
@@ -64,33 +65,33 @@ class Read:
 
     n: int
     note: bytes
-    signed: TreeHead
+    signed: SignedHead
     manifests: Sequence[bytes]
 
 
-def read_checkpoint(store: ObjectReader, listed: Listed, origin: str, verifiers: Sequence[Verifier]) -> Read:
+def read_checkpoint(store: ObjectReader, listed: Listed, origin: str, keys: Keyring) -> Read:
     """Raises Corrupt or ArchiveGap naming the checkpoint."""
     try:
         note = store.get(note_key(listed.n))
         manifests = [store.get(key) for key in listed.manifests]
     except NoSuchObject as error:
         raise ArchiveGap(f"checkpoint {listed.n}: {error.message}") from None
-    signed = signed_head(note, listed.n, origin, verifiers)
+    signed = signed_head(note, listed.n, origin, keys)
     if not manifests:
         raise ArchiveGap(f"the manifest of checkpoint {listed.n} is missing", "something removed it")
     return Read(listed.n, note, signed, manifests)
 
 
 def read_checkpoints(
-    store: ObjectReader, wanted: Iterable[Listed], origin: str, verifiers: Sequence[Verifier]
+    store: ObjectReader, wanted: Iterable[Listed], origin: str, keys: Keyring
 ) -> Iterator[Read]:
     """In order, read by many threads at once."""
     listed = list(wanted)
     if len(listed) < 2:
-        yield from (read_checkpoint(store, one, origin, verifiers) for one in listed)
+        yield from (read_checkpoint(store, one, origin, keys) for one in listed)
         return
     with ThreadPoolExecutor(READ_THREADS) as pool:
-        yield from pool.map(lambda one: read_checkpoint(store, one, origin, verifiers), listed)
+        yield from pool.map(lambda one: read_checkpoint(store, one, origin, keys), listed)
 
 
 def fitting_manifest(read: Read) -> bytes:
@@ -120,9 +121,7 @@ def first_fitting(read: Read, follow: Callable[[bytes], Head]) -> Head:
     raise refused
 
 
-def checkpoints_after(
-    store: ObjectReader, after: int, origin: str, verifiers: Sequence[Verifier]
-) -> Iterator[Read]:
+def checkpoints_after(store: ObjectReader, after: int, origin: str, keys: Keyring) -> Iterator[Read]:
     """Every committed checkpoint behind number `after`, in order: from its own objects, else from a joined one.
 
     Raises ArchiveGap where one is missing, Corrupt.
@@ -136,14 +135,14 @@ def checkpoints_after(
     while after < newest:
         run = list(takewhile(found.__contains__, range(after + 1, newest + 1)))
         if run:
-            yield from read_checkpoints(store, [found[n] for n in run], origin, verifiers)
+            yield from read_checkpoints(store, [found[n] for n in run], origin, keys)
             after = run[-1]
             continue
         joined = _list_joined(store) if joined is None else joined
         key = joined.get(after + 1)
         if key is None:
             raise _missing(found, after, newest)
-        yield from _read_joined(store, key, origin, verifiers)
+        yield from _read_joined(store, key, origin, keys)
         after = _range(key)[1]
 
 
@@ -159,9 +158,9 @@ def _range(key: str) -> tuple[int, int]:
     return found
 
 
-def _read_joined(store: ObjectReader, key: str, origin: str, verifiers: Sequence[Verifier]) -> Iterator[Read]:
+def _read_joined(store: ObjectReader, key: str, origin: str, keys: Keyring) -> Iterator[Read]:
     for n, note, manifest in split_checkpoints(store.get(key), key):
-        yield Read(n, note, signed_head(note, n, origin, verifiers), [manifest])
+        yield Read(n, note, signed_head(note, n, origin, keys), [manifest])
 
 
 def _missing(found: Mapping[int, Listed], after: int, newest: int) -> ArchiveGap:
@@ -172,10 +171,11 @@ def _missing(found: Mapping[int, Listed], after: int, newest: int) -> ArchiveGap
     )
 
 
-def signed_head(note: bytes, n: int, origin: str, verifiers: Sequence[Verifier]) -> TreeHead:
+def signed_head(note: bytes, n: int, origin: str, keys: Keyring) -> SignedHead:
     """What the note of checkpoint n says, its signature verified. Raises Corrupt."""
     where = f"the note of checkpoint {n}"
-    signed = parse_head(open_note(note, verifiers, where), where)
-    if signed.origin != origin:
+    text, by = keys.open(note, where)
+    head = parse_head(text, where)
+    if head.origin != origin:
         raise Corrupt(f"{where} is of another archive")
-    return signed
+    return SignedHead(*head, by)

@@ -32,7 +32,7 @@ class Drill:
     records: int
     """How many were restored onto the scratch log."""
     rto_millis: int
-    """Until log, tables and journal were whole."""
+    """Until log, tables and journal were whole; 0 where they never were."""
     rpo_millis: int
     """How much work the loss of everything but the archive would have cost when it began."""
     findings: tuple[str, ...]

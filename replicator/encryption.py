@@ -57,15 +57,17 @@ class Identity:
 
     def open(self, stored: bytes, where: str) -> bytes:
         """The plain bytes. Raises Refused where this is not the identity, or the bytes were changed."""
-        try:
-            plain: bytes = decrypt(stored, self._keys)
-        except DecryptError as error:
-            if "No matching keys" in str(error):
-                raise Refused(
-                    f"{where} cannot be opened with this identity", "use the owner's file of this clinic"
-                ) from None
-            raise Corrupt(f"{where} does not decrypt: its bytes are not what was stored") from None
-        return plain
+        return self.open_with(stored, where)[0]
+
+    def open_with(self, stored: bytes, where: str) -> tuple[bytes, str]:
+        """The plain bytes, and the public key of the first of its keys that opens them. Raises as `open`."""
+        for key in self._keys:
+            try:
+                return decrypt(stored, [key]), str(key.to_public())
+            except DecryptError as error:
+                if "No matching keys" not in str(error):
+                    raise Corrupt(f"{where} does not decrypt: its bytes are not what was stored") from None
+        raise Refused(f"{where} cannot be opened with this identity", "use the owner's file of this clinic")
 
 
 def new_identity() -> tuple[str, str]:

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from events.envelope import Epoch
-from events.errors import BadInput, Corrupt
+from events.errors import BadConfiguration, BadInput, Corrupt
 from events.position import Partition, Position
 from events.rules import Link
 from replicator.canonical import encoded
+from replicator.note import Verifier
 from replicator.stores import check_key
 
 Json: TypeAlias = dict[str, Any]
@@ -66,6 +67,8 @@ class SegmentEntry(Entry):
     """(epoch, the first offset that names it), by offset."""
     rewinds: tuple[tuple[Epoch, int], ...]
     """On control: (epoch, offset) of each rewind record."""
+    blobs: tuple[bytes, ...]
+    """Digests of the blobs that its records name, in order."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,11 @@ class SchemaEntry(Entry):
     """A writer schema that the archive's values need."""
 
     fingerprint: bytes
+
+
+@dataclass(frozen=True)
+class BlobEntry(Entry):
+    """A blob that records name; `plain` is the digest that they name it by."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +175,22 @@ class ErasureEntry(Entry):
     n: int
 
 
+@dataclass(frozen=True)
+class RecipientsEntry(Entry):
+    """To whom objects are encrypted behind the checkpoint that names it."""
+
+    recipients: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SignerEntry(Entry):
+    """Which key signs the checkpoints behind the one that names it. See trust.py."""
+
+    previous: Verifier
+    """In force up to that checkpoint, which it signs too."""
+    verifier: Verifier
+
+
 def entry_json(kind: str, key: str, stored: bytes, plain: bytes, size_bytes: int, **members: Any) -> Json:
     """The JSON of an entry; `parse_entry` makes the entry of it."""
     return {
@@ -194,7 +218,7 @@ def parse_entry(raw: Json, where: str) -> Entry:
             check_key(_text(key))
         parse = _KINDS.get(common["kind"])
         return parse(raw, common) if parse else Entry(**common)
-    except (KeyError, TypeError, ValueError, BadInput) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, BadInput, BadConfiguration) as error:
         raise Corrupt(f"{where} holds an entry that is not one ({error!r})") from None
 
 
@@ -214,6 +238,7 @@ def _segment(raw: Json, common: Json) -> SegmentEntry:
         max_time=int(time["max"]),
         epochs=tuple((epoch_of(epoch), natural(offset)) for epoch, offset in raw["epochs"]),
         rewinds=tuple((bytes.fromhex(epoch), natural(offset)) for epoch, offset in raw["rewinds"]),
+        blobs=tuple(digest(text) for text in raw.get("blobs", ())),
     )
     if entry.first >= entry.stop:
         raise ValueError("an empty range")
@@ -222,6 +247,10 @@ def _segment(raw: Json, common: Json) -> SegmentEntry:
 
 def _schema(raw: Json, common: Json) -> SchemaEntry:
     return SchemaEntry(**common, fingerprint=bytes.fromhex(raw["fingerprint"]))
+
+
+def _blob(raw: Json, common: Json) -> BlobEntry:
+    return BlobEntry(**common)
 
 
 def _snapshot(raw: Json, common: Json) -> SnapshotEntry:
@@ -298,16 +327,29 @@ def _erasure(raw: Json, common: Json) -> ErasureEntry:
     return ErasureEntry(**common, n=natural(raw["n"]))
 
 
+def _recipients(raw: Json, common: Json) -> RecipientsEntry:
+    return RecipientsEntry(**common, recipients=tuple(_text(one) for one in raw["recipients"]))
+
+
+def _signer(raw: Json, common: Json) -> SignerEntry:
+    return SignerEntry(
+        **common, previous=Verifier.parse(raw["previous"]), verifier=Verifier.parse(raw["verifier"])
+    )
+
+
 _KINDS = {
     "verification": _verification,
     "backup": _backup,
     "segment": _segment,
     "schema": _schema,
+    "blob": _blob,
     "snapshot": _snapshot,
     "checkpoints": _checkpoints,
     "summary": _summary,
     "erasure": _erasure,
     "drill": _drill,
+    "recipients": _recipients,
+    "signer": _signer,
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from events.errors import Corrupt
 from replicator.archive import Archive, ArchiveIndex
@@ -29,6 +30,15 @@ class Erasure:
     reason: str
     order: str | None
     """What ordered it before its time; None where its time had come."""
+
+    def mark(self) -> dict[str, Any]:
+        """What it tells, as the mark of the erased streams says it."""
+        return {
+            "at": self.erased_at,
+            "actor": dict(self.actor),
+            "reason": self.reason,
+            "order": self.order,
+        }
 
 
 def write_erasure(archive: Archive, number: int, erasure: Erasure) -> ErasureEntry:

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from events.codec import Unreadable, decode_control, decode_events
 from events.errors import LostData, Refused
 from events.log import Record
-from events.position import CONTROL, Position
+from events.patient_keys import KeyStore
+from events.position import CONTROL, EVENTS, Position
 from replicator import merkle
 from replicator.archive_index import ArchiveIndex
 from replicator.backups import full_of, named, needed
-from replicator.entries import Entry, SchemaEntry, SegmentEntry, SnapshotEntry
+from replicator.entries import BlobEntry, Entry, SchemaEntry, SegmentEntry, SnapshotEntry
+from replicator.examining_blobs import Files
 from replicator.fetching import Named, fetch
 from replicator.holes import covering
 from replicator.record_bytes import encode_records
@@ -117,40 +119,53 @@ def examine_digests(subject: Subject, found: Found, check: Check) -> None:
             pool.shutdown(cancel_futures=True)
 
 
-def examine_decode(subject: Subject, found: Found, check: Check) -> None:
-    """Every record and row decodes; records are those of their segment's tree."""
-    if subject.index.config.recipients and subject.index.identity_key is None:
+def examine_decode(subject: Subject, found: Found, check: Check, keys: KeyStore | None = None) -> None:
+    """Every record and row decodes; records are those of their segment's tree; the blobs that they name are there, and
+    hold what their events say as far as `keys`, the patients', open them."""
+    if subject.index.recipients and subject.index.identity_key is None:
         found.open.append("nothing was decoded: this machine does not hold the owner's identity")
         return
-    for look in _looks(subject, found):
+    files = Files(keys)
+    for look in _looks(subject, found, files):
         check()
         try:
             look()
         except (LostData, Refused) as error:
             if not any(text.startswith(error.message.split(":")[0].split(" ")[0]) for text in found.wrong):
                 found.add_wrong(error.message)
+    for blob in files.missing(subject.index.blobs):
+        found.add_wrong(f"the attachment {blob.hex()} is not in the archive, and a record names it")
 
 
-def _looks(subject: Subject, found: Found) -> Iterator[Callable[[], None]]:
+def _looks(subject: Subject, found: Found, files: Files) -> Iterator[Callable[[], None]]:
     index = subject.index
     for entry in subject.entries:
         if isinstance(entry, SegmentEntry):
-            yield lambda entry=entry: _segment(index, entry, found)  # type: ignore[misc]
+            yield lambda entry=entry: _segment(index, entry, found, files)  # type: ignore[misc]
         elif isinstance(entry, SchemaEntry):
             yield lambda entry=entry: json.loads(fetch(index.store, entry, None))  # type: ignore[misc]
     for snapshot in subject.snapshots:
         for table in snapshot.tables:
             for part in table.parts:
                 yield lambda s=snapshot, t=table, p=part: _part(s, t, p, found)  # type: ignore[misc]
+    for entry in subject.entries:  # now that all records were seen
+        if isinstance(entry, BlobEntry):
+            yield lambda entry=entry: _blob(index, entry, found, files)  # type: ignore[misc]
 
 
-def _segment(index: ArchiveIndex, entry: SegmentEntry, found: Found) -> None:
+def _blob(index: ArchiveIndex, entry: BlobEntry, found: Found, files: Files) -> None:
+    found.counts["attachments_opened" if files.open(index, entry) else "attachments_closed"] += 1
+
+
+def _segment(index: ArchiveIndex, entry: SegmentEntry, found: Found, files: Files) -> None:
     leaves: list[bytes] = []
     plain = fetch(index.store, entry, index.identity_key)
     blocks = read_blocks(plain, entry.key, entry.first)
     for records in contiguous(blocks, entry.first, entry.stop, entry.key):
         leaves += (merkle.leaf_hash(record) for record in encode_records(records))
         found.counts["records"] += len(records)
+        if entry.partition.topic == EVENTS:
+            files.add(records)
         found.counts["unreadable"] += _unreadable(entry.partition.topic, records)
     if merkle.root(leaves) != entry.root:
         found.add_wrong(f"{entry.key} holds other records than its tree says")

@@ -35,6 +35,18 @@ def write_key_file(path: Path, text: str) -> None:
     sync(path.parent)
 
 
+def replace_key_file(path: Path, text: str) -> None:
+    """`path` holds `text` with mode 0600, durably, or what it held. Raises Refused where it cannot be written."""
+    fresh = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    write_key_file(fresh, text)
+    try:
+        fresh.replace(path)
+        sync(path.parent)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise Refused(f"{path} cannot be written: {error.strerror}", "check who owns it") from error
+
+
 def create_signing_key(path: Path, name: str, random: Callable[[int], bytes] = os.urandom) -> Signer:
     """A new signing key, kept in `path`."""
     signer = Signer(name, random(SEED_BYTES))

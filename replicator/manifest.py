@@ -9,21 +9,31 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from events.envelope import Epoch
-from events.errors import ArchiveDiverged, ArchiveGap, BadInput, Corrupt
+from events.errors import ArchiveDiverged, ArchiveGap, BadConfiguration, BadInput, Corrupt, Refused
 from events.position import Partition, Position
 from replicator.canonical import canonical, parse_canonical
-from replicator.entries import Entry, digest, epoch_of, epoch_text, natural, parse_entry
+from replicator.entries import (
+    Entry,
+    RecipientsEntry,
+    SignerEntry,
+    digest,
+    epoch_of,
+    epoch_text,
+    natural,
+    parse_entry,
+)
 from replicator.merkle import Frontier, leaf_hash
-from replicator.note import TreeHead
+from replicator.note import SignedHead, Verifier
 
 FORMAT = 1
 CONFIG_KEY = "archive.json"
 CHECKPOINTS = "checkpoints/"
+RETIRED_HINT = "was it retired? 'rekam audit verify' says what signed what"
 _MANIFEST_KEY = re.compile(r"checkpoints/([0-9]{12})/([0-9a-f]{64})\.manifest\.json\Z")
 _NOTE_KEY = re.compile(r"checkpoints/([0-9]{12})/note\Z")
 
@@ -69,6 +79,15 @@ class Manifest:
     previous: bytes | None
     """The digest of the note before."""
     code: str
+    recipients: tuple[str, ...] | None = None
+    """To whom objects are encrypted behind this checkpoint; None: to those of archive.json."""
+    signer: Verifier | None = None
+    """What signs the checkpoints behind this one; None: archive.json's key."""
+
+    def signed_with(self, first: Verifier | None) -> Verifier | None:
+        """The key that must sign this checkpoint; `first`: archive.json's, None where that is not known."""
+        named = next((e for e in self.entries if isinstance(e, SignerEntry)), None)
+        return named.previous if named else self.signer or first
 
     def to_bytes(self) -> bytes:
         """Canonical JSON."""
@@ -92,6 +111,8 @@ class Manifest:
                 "tree": {"size": self.before.size, "frontier": [h.hex() for h in self.before.hashes]},
                 "previous": None if self.previous is None else self.previous.hex(),
                 "code": self.code,
+                **({} if self.recipients is None else {"recipients": list(self.recipients)}),
+                **({} if self.signer is None else {"signer": str(self.signer)}),
             }
         )
 
@@ -103,7 +124,7 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         if raw["format"] != FORMAT:
             raise ValueError("another format")
         return _manifest(raw, where)
-    except (KeyError, TypeError, ValueError, AttributeError, BadInput) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, BadInput, BadConfiguration) as error:
         raise Corrupt(f"{where} is not a manifest of format {FORMAT} ({type(error).__name__})") from None
 
 
@@ -126,6 +147,8 @@ def _manifest(raw: dict[str, Any], where: str) -> Manifest:
         before=Frontier(natural(raw["tree"]["size"]), [digest(h) for h in raw["tree"]["frontier"]]),
         previous=None if raw["previous"] is None else digest(raw["previous"]),
         code=raw["code"],
+        recipients=tuple(str(one) for one in raw["recipients"]) if "recipients" in raw else None,
+        signer=Verifier.parse(raw["signer"]) if "signer" in raw else None,
     )
 
 
@@ -165,6 +188,13 @@ class Head:
     note: bytes
     """The newest note as stored; empty where there is none."""
     tree: Frontier
+    first: Verifier | None = None
+    """archive.json's key; None where it is not known."""
+
+    @property
+    def signer(self) -> Verifier | None:
+        """The key that must sign the next checkpoint; None where it is not known."""
+        return (self.manifest.signer if self.manifest else None) or self.first
 
     @property
     def position(self) -> Position:
@@ -180,11 +210,11 @@ class Head:
         return hashlib.sha256(self.note).digest() if self.note else None
 
 
-def first_head(config: bytes) -> Head:
-    """The head of an archive without checkpoints."""
+def first_head(config: bytes, first: Verifier | None = None) -> Head:
+    """The head of an archive without checkpoints. `first`: archive.json's key."""
     tree = Frontier()
     tree.append(config_leaf(config))
-    return Head(0, None, b"", tree)
+    return Head(0, None, b"", tree, first)
 
 
 def grown(tree: Frontier, manifest: Manifest, data: bytes) -> Frontier:
@@ -196,7 +226,7 @@ def grown(tree: Frontier, manifest: Manifest, data: bytes) -> Frontier:
     return after
 
 
-def advance(head: Head, data: bytes, note: bytes, signed: TreeHead) -> Head:
+def advance(head: Head, data: bytes, note: bytes, signed: SignedHead) -> Head:
     """The head after the next checkpoint, given its manifest and note (its signature verified already).
 
     Raises Corrupt, ArchiveGap or ArchiveDiverged where the checkpoint does not follow from the head.
@@ -207,18 +237,52 @@ def advance(head: Head, data: bytes, note: bytes, signed: TreeHead) -> Head:
     if (signed.size, signed.root) != (tree.size, tree.root()):
         raise Corrupt(f"{where}: its signed tree is not the one that the archive's objects give")
     _check_follows(head, manifest, where)
-    return Head(manifest.n, manifest, note, tree)
+    if why := wrong_keys(head, manifest, signed.by):
+        raise Corrupt(f"{where}: {why}", "look with 'rekam audit verify'")
+    return Head(manifest.n, manifest, note, tree, head.first)
 
 
-def resume(data: bytes, note: bytes, signed: TreeHead, n: int) -> Head:
-    """The head at checkpoint n from that checkpoint alone, as a writer goes on. Raises Corrupt."""
+def resume(data: bytes, note: bytes, signed: SignedHead, n: int, first: Verifier | None = None) -> Head:
+    """The head at checkpoint n from that checkpoint alone, as a writer goes on. Raises Corrupt.
+
+    `first`: archive.json's key; without it, nobody looks whether the key that signed was in force.
+    """
     manifest = parse_manifest(data, f"the manifest of checkpoint {n}")
     if manifest.n != n:
         raise Corrupt(f"the manifest of checkpoint {n} is that of {manifest.n}")
     tree = grown(manifest.before, manifest, data)
     if (signed.size, signed.root) != (tree.size, tree.root()):
         raise Corrupt(f"checkpoint {n}: its signed tree is not the one that its manifest gives")
-    return Head(n, manifest, note, tree)
+    wanted = manifest.signed_with(first)
+    if first is not None and wanted not in signed.by:
+        raise Corrupt(f"checkpoint {n} is not signed with the key that was in force", RETIRED_HINT)
+    return Head(n, manifest, note, tree, first)
+
+
+def wrong_keys(before: Head, manifest: Manifest, by: Collection[Verifier]) -> str:
+    """Why a checkpoint's keys do not follow from the one before it; empty where they do. `by`: those that signed it."""
+    recipients, signer = _after(before, manifest.entries)
+    if manifest.recipients != recipients:
+        return "it names other recipients than the archive's entries do"
+    if before.signer is None:
+        return ""
+    if before.signer not in by:
+        return "it is signed with a key that was not in force"
+    named = [e for e in manifest.entries if isinstance(e, SignerEntry)]
+    if len(named) > 1 or any(e.previous != before.signer for e in named) or manifest.signer != signer:
+        return "it hands over to a key that the key in force does not name"
+    return ""
+
+
+def _after(before: Head, entries: Sequence[Entry]) -> tuple[tuple[str, ...] | None, Verifier | None]:
+    """(recipients, signer) behind a checkpoint with these entries, as its manifest says them."""
+    held = before.manifest
+    recipients = [e.recipients for e in entries if isinstance(e, RecipientsEntry)]
+    signers = [e.verifier for e in entries if isinstance(e, SignerEntry)]
+    return (
+        recipients[-1] if recipients else held.recipients if held else None,
+        signers[-1] if signers else held.signer if held else None,
+    )
 
 
 def _check_follows(head: Head, manifest: Manifest, where: str) -> None:
@@ -236,8 +300,18 @@ def _check_follows(head: Head, manifest: Manifest, where: str) -> None:
         raise ArchiveGap(f"{where} covers less than the checkpoint before it")
 
 
-def following(head: Head, archive: str, heartbeat: int, **facts: Any) -> Manifest:
-    """The manifest after `head`, with the tree before it; times rise strictly. `heartbeat`: its log time."""
+def following(
+    head: Head, archive: str, heartbeat: int, *, entries: Sequence[Entry], **facts: Any
+) -> Manifest:
+    """The manifest after `head`, with the tree before it; times rise strictly. `heartbeat`: its log time.
+
+    Raises Refused where an entry hands over from a key that is not in force any more: somebody else did.
+    """
+    if any(isinstance(e, SignerEntry) and e.previous != head.signer for e in entries):
+        raise Refused(
+            "the signing key was rotated by somebody else meanwhile", "look with 'rekam keys check'"
+        )
+    recipients, signer = _after(head, entries)
     time = heartbeat if head.time is None else max(heartbeat, head.time + 1)
     return Manifest(
         n=head.n + 1,
@@ -246,5 +320,8 @@ def following(head: Head, archive: str, heartbeat: int, **facts: Any) -> Manifes
         complete_through=time,
         before=head.tree,
         previous=head.previous,
+        entries=tuple(entries),
+        recipients=recipients,
+        signer=signer,
         **facts,
     )

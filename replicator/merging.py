@@ -131,7 +131,9 @@ def _told(merge: Merge) -> dict[str, Any]:
     for segment in merge:
         for epoch, offset in segment.epochs:
             epochs.setdefault(epoch, offset)
+    blobs = sorted({blob for segment in merge for blob in segment.blobs})
     return {
+        **({"blobs": [blob.hex() for blob in blobs]} if blobs else {}),
         "time": {
             "first": merge[0].first_time,
             "last": merge[-1].last_time,

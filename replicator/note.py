@@ -1,7 +1,8 @@
 """Signed notes and checkpoints of a tree: C2SP signed-note and tlog-checkpoint, with Ed25519.
 
 A note's text means nothing until a signature by a key that the reader brought along has been verified. Signatures by
-unknown keys are ignored (witnesses, retired keys); one by a known key that does not verify spoils the note.
+unknown keys are ignored (witnesses); one by a known key that does not verify spoils the note. Which keys lead from the
+one on the sheet to the one in force: trust.py.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature
@@ -23,6 +25,10 @@ MAX_NOTE_BYTES = 1024 * 1024
 MAX_SIGNATURES = 64
 _DASH = "\u2014 "
 KEY_BYTES = 32
+
+
+class UnknownSigner(Corrupt):
+    """No key that is trusted signed a note."""
 
 
 def key_id(name: str, public: bytes, kind: bytes = ED25519) -> bytes:
@@ -117,6 +123,16 @@ class TreeHead(NamedTuple):
     root: bytes
 
 
+@dataclass(frozen=True)
+class SignedHead:
+    """A tree head whose note was verified, and the trusted keys that signed it: how equal two are is up to the tree."""
+
+    origin: str
+    size: int
+    root: bytes
+    by: tuple[Verifier, ...] = field(compare=False)
+
+
 def head_text(head: TreeHead) -> bytes:
     """The note text of a tree head (tlog-checkpoint without extension lines)."""
     return f"{head.origin}\n{head.size}\n{base64.b64encode(head.root).decode()}\n".encode()
@@ -147,22 +163,29 @@ def signature_line(name: str, number: bytes, signature: bytes) -> bytes:
 
 def open_note(note: bytes, verifiers: Iterable[Verifier], where: str = "note") -> bytes:
     """The text, once a known key's signature on it has been verified. Raises Corrupt naming `where`."""
+    return verified_by(note, verifiers, where)[0]
+
+
+def verified_by(
+    note: bytes, verifiers: Iterable[Verifier], where: str = "note"
+) -> tuple[bytes, tuple[Verifier, ...]]:
+    """The text, and the known keys that signed it: one at least. Raises UnknownSigner, Corrupt naming `where`."""
     text, signatures = split_note(note, where)
     known = {(v.name, v.id): v for v in verifiers}
-    verified = False
+    verified: list[Verifier] = []
     for name, number, signature in signatures:
         verifier = known.get((name, number))
         if verifier is None:
             continue
         if not verifier.verifies(signature, text):
             raise Corrupt(f"{where}: the signature of {name} does not verify", "its bytes were changed")
-        verified = True
+        verified.append(verifier)
     if not verified:
-        raise Corrupt(
+        raise UnknownSigner(
             f"{where} is signed by no key that is trusted here",
             "compare the verification key with the printed sheet",
         )
-    return text
+    return text, tuple(verified)
 
 
 class Signature(NamedTuple):

@@ -1,10 +1,10 @@
 """The shipper: copies the log into an archive, checkpoint by checkpoint.
 
 One checkpoint: append a heartbeat to control and read it back; then read the log's ends; then store segments of all
-that is new up to those ends, the schemas that they need, the manifest; last the note, which commits. A shipper that was
-killed anywhere before the note leaves orphans and nothing else, and the next one starts from the newest checkpoint. A
-checkpoint always covers everything up to its ends, since its time says so: whatever was acknowledged before the
-heartbeat is in it.
+that is new up to those ends, the schemas and blobs that they need, the manifest; last the note, which commits. A
+shipper that was killed anywhere before the note leaves orphans and nothing else, and the next one starts from the
+newest checkpoint. A checkpoint always covers everything up to its ends, since its time says so: whatever was
+acknowledged before the heartbeat is in it. A blob that is not at hand alone may come later, and is told.
 
 Nothing is kept but what is under way: memory does not grow with the log.
 """
@@ -31,6 +31,7 @@ from events.log import Entry as LogEntry
 from events.log import EventLog, Record
 from events.position import CONTROL, CONTROL_PARTITION, Partition, Position
 from replicator.archive import Archive
+from replicator.blobs import BlobReader, BlobShipping, NoBlobs
 from replicator.contents import contents
 from replicator.continuity import check_continuity
 from replicator.entries import Entry, SchemaEntry, SegmentEntry
@@ -68,6 +69,8 @@ class Shipped(NamedTuple):
     """Stored bytes of the new objects that the checkpoint names."""
     note: bytes
     """Keep the newest one outside the archive: it shows a rollback."""
+    missing_blobs: int = 0
+    """Blobs that its records name and that could not be shipped: they are not here. The rest went on."""
 
 
 class Lag(NamedTuple):
@@ -88,6 +91,8 @@ class Load:
     entries: list[Entry] = field(default_factory=list)
     tails: dict[Partition, bytes] = field(default_factory=dict)
     fingerprints: set[bytes] = field(default_factory=set)
+    blobs: set[bytes] = field(default_factory=set)
+    """Digests of those that the records name."""
     records: int = 0
 
 
@@ -105,11 +110,15 @@ class Shipper:
         random: Callable[[int], bytes] = os.urandom,
         name: str = "replicator",
         ready: Callable[[], None] = lambda: None,
+        blobs: BlobReader | None = None,
     ) -> None:
         """`seen`: the newest note that was seen elsewhere; an archive that was rolled back is not shipped to.
 
         `ready`: called once it is known what a checkpoint will cover, before it is written: makes sure that all of it
         can be read again (the keys of sealed events are backed up), and raises where it cannot.
+
+        `blobs`: where those that records name are. One that is not there stops nothing: it is told, and shipped once it
+        turns up (`blobs.not_held`).
         """
         self._log = log
         self._archive = archive
@@ -119,6 +128,7 @@ class Shipper:
         self._random = random
         self._name = name
         self._ready = ready
+        self._blobs: BlobReader = NoBlobs() if blobs is None else blobs
         self._head: Head | None = None
 
     @property
@@ -172,7 +182,10 @@ class Shipper:
         self._ready()  # a key is durable before its first event stands on the log, so those up to `end` are known now
         load = self._gather(head, end)
         load.entries[:0] = self._schemas(head, load.fingerprints)
-        load.entries += entries
+        shipping = BlobShipping(self._archive, self._blobs)
+        load.entries += shipping.entries(sorted(load.blobs))
+        there = {entry.key for entry in load.entries}
+        load.entries += (entry for entry in entries if entry.key not in there)
         known = set(head.manifest.schemas) if head.manifest else set()
         manifest = following(
             head,
@@ -184,7 +197,7 @@ class Shipper:
             tails={**(head.manifest.tails if head.manifest else {}), **load.tails},
             schemas=tuple(known | {e.fingerprint for e in load.entries if isinstance(e, SchemaEntry)}),
             gaps=head.manifest.gaps if head.manifest else (),
-            entries=tuple(load.entries),
+            entries=load.entries,
             code=f"rekam {_release()}",
         )
         self._head = self._archive.commit(head, manifest)
@@ -196,6 +209,7 @@ class Shipper:
             load.records,
             sum(entry.size_bytes for entry in load.entries),
             self._head.note,
+            len(shipping.missing),
         )
 
     def _heartbeat(self) -> Record:
@@ -243,6 +257,7 @@ class Shipper:
         found = contents(partition, records)
         load.tails[partition] = segment.last
         load.fingerprints |= found.fingerprints
+        load.blobs.update(found.blobs)
         load.records += len(records)
         members = {
             "partition": str(partition),

@@ -18,7 +18,8 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
 
-from events.avro_reading import DISTINCT, MALFORMED, compile_rows_reader
+from events.avro_reading import DISTINCT, MALFORMED
+from events.avro_rows import LearningReader
 from events.avro_writing import compile_tuple_writer
 from events.envelope import ID_BYTES
 from events.errors import BadInput, Corrupt, Refused
@@ -230,12 +231,24 @@ class Snapshot:
         """A table's rows, one by one. Raises ArchiveGap or Corrupt naming the part, before any row of it."""
         return chain.from_iterable(self.batches(table))
 
+    def holds(self, table: str) -> bool:
+        """Whether the table is in it: one that a later release added is not in what was taken before."""
+        return any(fact.name == table for fact in self.tables)
+
     def batches(self, table: str) -> Iterator[list[Row]]:
         """The same in lists of some thousands."""
+        fact = self._fact(table)
+        return self.read_parts(fact, fact.parts)
+
+    def size_bytes(self, table: str) -> int:
+        """What a table takes in the archive."""
+        return sum(part.size_bytes for fact in self.tables if fact.name == table for part in fact.parts)
+
+    def _fact(self, table: str) -> TableFact:
         fact = next((fact for fact in self.tables if fact.name == table), None)
         if fact is None:
             raise Refused(f"the snapshot {self.id} holds no table {table}")
-        return self.read_parts(fact, fact.parts)
+        return fact
 
     def read_parts(self, fact: TableFact, parts: Sequence[Part]) -> Iterator[list[Row]]:
         """Batches of the rows of some parts of a table, in order."""
@@ -249,6 +262,11 @@ def open_snapshot(index: ArchiveIndex, snapshot: str) -> Snapshot:
     if entry is None:
         raise Refused(f"the archive holds no snapshot {snapshot}", "rekam points lists what it holds")
     return load_snapshot(index, entry)
+
+
+def reopened_snapshot(open_archive: Callable[[], ArchiveIndex], snapshot: str) -> Snapshot:
+    """The snapshot of that id in an archive that is opened for it, such as by another process."""
+    return open_snapshot(open_archive(), snapshot)
 
 
 def load_snapshot(index: ArchiveIndex, entry: SnapshotEntry) -> Snapshot:
@@ -280,12 +298,12 @@ def _table_of(raw: dict[str, Any]) -> TableFact:
 
 
 @lru_cache
-def _rows_reader(columns: tuple[tuple[str, str], ...]) -> Callable[[bytes, int], list[Row]]:
+def _rows_reader(columns: tuple[tuple[str, str], ...]) -> LearningReader:
     schema = row_schema(columns)
     for field in schema["fields"]:
         if field["name"] == "stream" or field["name"].endswith("_id"):
             field["format"] = DISTINCT
-    return compile_rows_reader(schema)
+    return LearningReader(schema)
 
 
 def decode_part(part: Part, plain: bytes, columns: tuple[tuple[str, str], ...]) -> Iterator[list[Row]]:

@@ -3,7 +3,8 @@
 - A time is inclusive: the state after everything that happened up to it.
 - An event cuts its own partition exactly, just before it or just after it, and the others by its effective time: what
   happened in the same millisecond elsewhere stays with `after` and goes with `before`. Rewinds count up to the event,
-  and never the one that set it aside, or one after that: the history is meant in which it took effect.
+  and never the one that set it aside, or one after that: the history is meant in which it took effect. One that was
+  written after it, by whoever had not heard of it, never did, and is refused.
 - A position (of a checkpoint, of a backup, or as somebody wrote it) is taken as it is.
 """
 
@@ -19,6 +20,8 @@ from events.envelope import Epoch, EventId
 from events.errors import BeforeArchive, BeyondArchive, Refused
 from events.position import CONTROL_PARTITION, Partition, Position
 from events.rules import Effect, Rewind
+
+ANOTHER_EVENT = "name another one, or a time; 'rekam history' shows which took effect"
 
 
 class Located(NamedTuple):
@@ -94,26 +97,38 @@ def resolve(
         )
     if target.position is not None:
         refuse_beyond(target.position, index.end())
-        return Point(target.position, _moment(target, target.position, marks, index))
+        when = target.moment
+        return Point(
+            target.position, when if when is not None else _moment(target.position, marks, index, span)
+        )
     if target.event is not None:
         if located is None:
             raise Refused("no such event on the log", "'rekam history' and 'rekam find' show events' ids")
         return _at_event(target, located, marks, index, control)
     if target.time is None:
         return Point(marks.last.position, None)
-    words = f"restorable: {instant(span.first)} to {instant(span.last)}"
-    refuse_future(target, max(now, span.last), words)
+    refuse_future(target, span, now)
     if target.time < span.first:
-        raise BeforeArchive(f"{instant(target.time)} is before the archive begins", words)
+        raise BeforeArchive(
+            f"{instant(target.time)} is before the archive begins", _restorable(span, span.first)
+        )
     if target.time > span.last:
-        raise BeyondArchive(f"{instant(target.time)} is after the newest checkpoint", words)
+        raise BeyondArchive(
+            f"{instant(target.time)} is after the newest checkpoint", _restorable(span, span.last)
+        )
     return Point(cut(target.time, marks, index), target.time)
 
 
-def refuse_future(target: Target, now: int, hint: str = "name a moment that is over") -> None:
-    """Raises Refused for a time after `now` (milliseconds UTC)."""
+def refuse_future(target: Target, span: Range | None, now: int) -> None:
+    """Raises Refused for a time after `now` (milliseconds UTC), unless a checkpoint says that it is over."""
+    now = now if span is None else max(now, span.last)
     if target.time is not None and target.time > now:
+        hint = _restorable(span, span.last) if span else "name a moment that is over"
         raise Refused(f"{instant(target.time)} is after now ({instant(now)})", hint)
+
+
+def _restorable(span: Range, nearest: int) -> str:
+    return f"restorable: {instant(span.first)} to {instant(span.last)}; the nearest is {instant(nearest)}"
 
 
 def refuse_beyond(position: Position, end: Position) -> None:
@@ -131,16 +146,11 @@ def refuse_beyond(position: Position, end: Position) -> None:
             )
 
 
-def _moment(target: Target, position: Position, marks: Marks, index: TimeIndex) -> int | None:
-    """When the newest of its records happened; None for the beginning."""
-    if target.moment is not None:
-        return target.moment
-    times = [
-        effective_time(p, offset - 1, marks, index, marks.last.time)
-        for p, offset in position.items()
-        if offset
-    ]
-    return max(times, default=None)
+def _moment(position: Position, marks: Marks, index: TimeIndex, span: Range) -> int:
+    """When the newest of its records happened; for the beginning, just before anything did."""
+    near = marks.last.time
+    times = [effective_time(p, offset - 1, marks, index, near) for p, offset in position.items() if offset]
+    return max(times, default=span.first - 1)
 
 
 def _at_event(
@@ -149,8 +159,14 @@ def _at_event(
     time = effective_time(at.partition, at.offset, marks, index, at.time)
     here = cut(time, marks, index)
     first, last = took_effect(at, control, index.end())
+    earlier = cut(time - 1, marks, index)
+    if earlier.control > last:
+        # Its history had ended, and to go there would take all that was written since.
+        raise Refused(
+            "this event never took effect: it was written after the rewind that set it aside", ANOTHER_EVENT
+        )
     rewinds = min(max(here.control, first), last)
-    others = here if target.inclusive else cut(time - 1, marks, index)
+    others = here if target.inclusive else earlier
     own = at.offset + (1 if target.inclusive else 0)
     position = others.replace({CONTROL_PARTITION: rewinds, at.partition: own})
     return Point(position, time if target.inclusive else time - 1)
@@ -171,7 +187,7 @@ def took_effect(at: Located, control: Sequence[tuple[int, Rewind]], end: Positio
     if not found:
         raise Refused(
             "this event never took effect: it was written in an epoch that had ended",
-            "name another one; 'rekam history' shows which took effect",
+            ANOTHER_EVENT,
         )
     older = [offset for offset, _ in control if offset < found[0]]
     return (older[-1] + 1 if older else 0), found[-1]

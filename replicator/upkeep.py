@@ -77,7 +77,7 @@ def join_due(archive: Archive, index: ArchiveIndex) -> list[Entry]:
 
 def _single(index: ArchiveIndex, after: int) -> Iterator[Checkpoint]:
     """The checkpoints behind number `after` up to the index's newest, from objects of their own."""
-    for read in checkpoints_after(index.store, after, index.config.origin, index.verifiers):
+    for read in checkpoints_after(index.store, after, index.config.origin, index.keys):
         if read.n <= index.head.n:
             yield Checkpoint(read.n, read.note, fitting_manifest(read))
 

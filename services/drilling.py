@@ -1,6 +1,7 @@
 """Drills: a recovery into scratch at a moment that nobody chose, compared with the live history, measured and kept.
 
-What is rehearsed is the loss of everything but the archive, the owner's identity and the backup of patients' keys. The
+What is rehearsed is the loss of everything but the archive, the owner's identity and the backup of patients' keys, by
+the steps of a recovery: the log comes back whole and then goes back, so all of it is read whatever the moment is. The
 result stands on control and in the archive, so the next checkpoint signs it.
 """
 
@@ -43,16 +44,16 @@ def drill(
     span = index.restorable
     if span is None:
         raise Refused("the archive holds no checkpoint, so there is nothing to rehearse", "ship first")
-    if index.config.recipients and index.identity_key is None:
+    if index.recipients and index.identity_key is None:
         raise Refused("a drill opens the archive", "put the owner's file (owner.txt) into the keys folder")
     time = random.randint(span.first, span.last) if target is None else target
     point = resolve(Target(time), span, index.marks, index, system.clock())
     begun = system.clock()
-    tell(f"Rehearsing the loss of everything but the archive: {point.position.records():,} records.")
+    tell(f"Rehearsing the loss of everything but the archive: {index.end().records():,} records.")
     findings: list[str] = []
     outcome, taken = Outcome.OK, 0
     try:
-        compared = compare_with_live(system, index, point.position, check)
+        compared = compare_with_live(system, index, point.position, check, rewound=True)
         taken = compared.millis
         findings = [f"the table {table} differs from the live history" for table in compared.differ]
         outcome = Outcome.INVALID if findings else Outcome.OK
@@ -66,7 +67,7 @@ def drill(
         position=point.position,
         checkpoint=index.head.n,
         outcome=outcome,
-        records=point.position.records(),
+        records=index.end().records(),
         rto_millis=taken,
         rpo_millis=max(0, begun - span.last),
         findings=tuple(findings),
@@ -74,7 +75,8 @@ def drill(
 
 
 def keep(system: System, done: Drill) -> int:
-    """On control and in the archive; the checkpoint that names it. Raises Unavailable, Busy, LostData, Refused."""
+    """In the archive and on control; the checkpoint that names it. Raises Unavailable, Busy, LostData, Refused."""
+    entry = add_drill(system.writer(), done)  # first: what cannot be kept there is tried again, and told once
     with closing(system.log()) as log:
         value = drill_completed(
             control_id=secrets.token_bytes(ID_BYTES),
@@ -86,8 +88,8 @@ def keep(system: System, done: Drill) -> int:
             succeeded=done.outcome is Outcome.OK,
             events=done.records,
             rpo_millis=done.rpo_millis,
-            rto_millis=done.rto_millis,
+            rto_millis=done.rto_millis or None,
             summary="; ".join(done.findings) or "every table agreed with the live history",
         )
         log.append(CONTROL, [LogEntry(None, encode_control(value))])
-        return ship(system, log, entries=[add_drill(system.writer(), done)]).checkpoint
+        return ship(system, log, entries=[entry]).checkpoint

@@ -5,7 +5,9 @@ An erasure goes step by step, and each step holds when the next does not come to
 1. the keys are destroyed and the stream is marked: from here on no reader here shows anything of it;
 2. `PatientErased` is appended, which names the key, and the tables are blanked;
 3. the keys are backed up without those; what older backups may still hold goes in a known time;
-4. an entry of the ledger, and a checkpoint that names it: from here on every recovery erases again.
+4. an entry of the ledger, and a checkpoint that names it: from here on every recovery erases again;
+5. the files of their documents are removed here, named by an event or not. The archive has them by then, unreadable as
+   they are, so that nothing that a checkpoint covers is missing.
 
 What holds whatever a rewind does are the marks and the ledger; the events tell about it. A restriction is a mark and
 an event likewise; one that holds against erasure (a legal hold) is a mark of its own.
@@ -13,11 +15,12 @@ an event likewise; one that holds against erasure (a legal hold) is a mark of it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from events.attachments import erased_owners, remove_owned
 from events.catalogue import SEALED
 from events.client import Client, Draft
 from events.codec import Unreadable, decode_events
@@ -31,9 +34,10 @@ from projections.heads import TablesBase
 from projections.store import JournalRow, Tables
 from replicator.backups import Kind
 from replicator.pruning import GRACE_DAYS
+from services.backups.policy import Policy
 from services.backups.retaining import DAY_MILLIS
 from services.ledger import missing_from_ledger
-from services.patients import HELD, RESTRICTED, one_patient, standing
+from services.patients import HELD, HOLD_SCOPE, RESTRICTED, one_patient, one_stream, standing
 from services.projecting import catch_up, catch_up_whole
 from services.replicating import ship
 from services.system import System
@@ -64,14 +68,27 @@ class Report:
     """Until when older backups of keys may stand (milliseconds UTC); None: none does."""
     snapshots: int
     """Snapshots in the archive that were taken before: they may hold the data until they are deleted."""
-    snapshots_until: int
-    """When the last of them may go (milliseconds UTC), if backups are taken, expire and are pruned until then."""
+    snapshots_until: int | None
+    """When the last of them may go (milliseconds UTC), if backups are taken, expire and are pruned until then; None:
+    no day is known, since backups are on hold."""
     in_the_clear: int
     """Events that were written unsealed: they stay on the log and in the archive, and are not shown."""
+    files: int
+    """Attached files that were removed from this machine."""
 
 
-def erase(system: System, request: Request, *, retention_years: float) -> Report:
-    """Raises Refused before the patient's time has come, unless ordered; else whatever stopped a step: run it again."""
+def erase(
+    system: System,
+    request: Request,
+    *,
+    retention_years: float,
+    tell: Callable[[str], object] = lambda text: None,
+    enter_others: Callable[[], object] = lambda: None,
+) -> Report:
+    """`tell` hears first by what name the same command goes on: no number of the patient's leads to them any more.
+    `enter_others`: brings the erasure to further archives, while the patient's files are still here to be shipped.
+
+    Raises Refused before the patient's time has come, unless ordered; else whatever stopped a step: run it again."""
     with (
         closing(system.log()) as log,
         closing(system.tables()) as tables,
@@ -83,7 +100,8 @@ def erase(system: System, request: Request, *, retention_years: float) -> Report
         mark = keys.marks(ERASED).get(stream)
         if mark is None:
             refuse_early(keys, stream, journal, request, system.clock(), retention_years)
-            mark = _mark(system, stream, ERASED, request)
+            mark = _mark(system, keys, stream, ERASED, request)
+        tell(f"Erasing {stream}: if this does not come to its end, name it by that and do it again.")
         ids = tuple(keys.destroy(stream, mark))
         words = {"key_id": ids[0], "legal_basis": request.order, "reason": request.reason}
         _append(system, log, tables, stream, (PATIENT_ERASED, words), request, key=f"erase {stream}")
@@ -91,16 +109,36 @@ def erase(system: System, request: Request, *, retention_years: float) -> Report
         until = system.key_backup().replace(keys)
         archive = system.archive()
         checkpoint = enter(system, log)
-        days = system.retention.keep[Kind.FULL].days + GRACE_DAYS
+        enter_others()
+        files = remove_owned(system.blobs(), erased_owners(keys, [stream]))
     return Report(
         stream,
         ids,
         checkpoint,
         until,
         len(archive.snapshots),
-        system.clock() + round(days * DAY_MILLIS),
+        until_of(system),
         _in_the_clear(journal),
+        files,
     )
+
+
+def until_of(system: System) -> int | None:
+    return snapshots_until(system.retention, system.schedule.full_millis, system.lock_millis, system.clock())
+
+
+def snapshots_until(policy: Policy, full_millis: int | None, lock_millis: int, now: int) -> int | None:
+    """When the last snapshot that was taken until now may go (milliseconds UTC); None: no day is known.
+
+    It is kept as long as its full backup is: for its days, among the newest, under what was built on it until the
+    next one, and while the store locks it.
+    """
+    if policy.holds:
+        return None
+    keep, between = policy.keep, full_millis or 0
+    full = max(keep[Kind.FULL].days * DAY_MILLIS, keep[Kind.FULL].newest * between)
+    built = max(keep[kind].days for kind in (Kind.DIFFERENTIAL, Kind.INCREMENTAL)) * DAY_MILLIS + between
+    return now + round(max(full, built, lock_millis) + GRACE_DAYS * DAY_MILLIS)
 
 
 def enter(system: System, log: EventLog) -> int:
@@ -110,8 +148,8 @@ def enter(system: System, log: EventLog) -> int:
 
 
 def stream_to_erase(tables: Tables, text: str) -> str:
-    """As `one_patient`; by the name of the stream also a patient who stands in set-aside history alone."""
-    stream = text if text.startswith(PATIENT) and tables.journal(text) else one_patient(tables, text)
+    """As `one_stream`."""
+    stream = one_stream(tables, text)
     if not stream.startswith(PATIENT):
         raise Refused("only patients are erased", "name a patient")
     return stream
@@ -178,8 +216,11 @@ def due(system: System, *, retention_years: float) -> list[Due]:
     return sorted((d for d in found if d.until <= system.clock()), key=lambda d: (d.until, d.stream))
 
 
-def _mark(system: System, stream: str, name: str, request: Request, **more: Any) -> Mark:
-    body = {"at": system.clock(), "actor": dict(request.actor), "reason": request.reason, **more}
+def _mark(system: System, keys: KeyStore, stream: str, name: str, request: Request, **more: Any) -> Mark:
+    """Newer than the one in its place, though the clock was set back."""
+    held = keys.marks(name).get(stream)
+    at = system.clock() if held is None else max(system.clock(), held.body["at"] + 1)
+    body = {"at": at, "actor": dict(request.actor), "reason": request.reason, **more}
     return Mark(stream, name, {**body, "order": request.order} if name == ERASED else body)
 
 
@@ -212,7 +253,7 @@ def _in_the_clear(journal: list[JournalRow]) -> int:
 
 def restrict(system: System, request: Request, *, hold: bool, lift: bool) -> str:
     """Begins or ends a restriction (or a legal hold), which no rewind lifts; the patient's stream."""
-    name, scope = (HELD, "hold") if hold else (RESTRICTED, "all")
+    name, scope = (HELD, HOLD_SCOPE) if hold else (RESTRICTED, "all")
     with (
         closing(system.log()) as log,
         closing(system.tables()) as tables,
@@ -223,7 +264,7 @@ def restrict(system: System, request: Request, *, hold: bool, lift: bool) -> str
         if stream in keys.marks(ERASED):
             raise Refused("this patient was erased", "there is nothing left to restrict")
         if (standing(keys, stream, name) is None) == (not lift):
-            mark = _mark(system, stream, name, request, lifted=lift)
+            mark = _mark(system, keys, stream, name, request, lifted=lift)
             words: dict[str, Any] = {"scope": scope, "reason": request.reason}
             if lift:
                 payload: Payload = ("id.rekam.erasure.RestrictionLifted", {**words, "restriction": None})

@@ -5,26 +5,33 @@ from __future__ import annotations
 from contextlib import closing
 from zoneinfo import ZoneInfo
 
-from events.codec import decode_events
+from events.catalogue import SEALED
+from events.codec import decode_event, decode_events
 from events.effective import cut
 from events.envelope import Event
 from events.errors import BeyondArchive, Refused, RekamError, WrongUsage
+from events.log import Record
+from events.patient_keys import ERASED
 from events.position import EVENTS, Partition, Position
+from events.sealing import ERASURE_FAMILY
 from projections.judging import Homes
 from projections.store import Tables
 from replicator.archive import ArchiveIndex, open_archive
-from replicator.auditing.evidence import Moment, make_evidence
+from replicator.auditing.evidence import Moment, make_evidence, records_of
 from services.auditing import Auditing
 from services.home import Home
 from services.moments import parse_moment
-from services.patients import one_patient
+from services.patients import one_patient, refuse_restricted
 
 Offsets = dict[Partition, list[int]]
 
 
 def evidence_of(about: Auditing, patient: str, at: str | None) -> bytes:
-    """The file. Raises Refused where there is no such patient, BeyondArchive where no checkpoint covers `at`, and as
-    `open_archive`."""
+    """The file.
+
+    Raises Refused where there is no such patient, or nothing of theirs is to be shown, BeyondArchive where no
+    checkpoint covers `at`, and as `open_archive`.
+    """
     if not about.verifiers:
         raise WrongUsage("no verification key", "give the one on the printed sheet with --key")
     store, identity = about.opener()()
@@ -33,15 +40,30 @@ def evidence_of(about: Auditing, patient: str, at: str | None) -> bytes:
         index.refuse_unless_seen(outside.note)
     moment = moment_of(index, None if at is None else parse_moment(at, zone_of(about.home)))
     stream, offsets = _find(about.home, index, patient, moment.position)
-    return make_evidence(index, stream, offsets, moment, about.signer(), _keys_of(about.home, stream))
+    keys, erased = _keys_of(about.home, stream)
+    data = make_evidence(index, stream, offsets, moment, about.signer(), keys)
+    if erased and any(_in_the_clear(record) for record in records_of(data)):
+        raise Refused(
+            "this patient was erased, and events of theirs were written before sealing was on",
+            "that nothing was changed is shown without them: rekam audit verify",
+        )
+    return data
 
 
-def _keys_of(home: Home | None, stream: str) -> dict[str, bytes]:
-    """Those that stand on this machine; without a home none does, and what is sealed stays so."""
+def _keys_of(home: Home | None, stream: str) -> tuple[dict[str, bytes], bool]:
+    """Those that stand on this machine, and whether the patient is erased; without a home none stands, and what is
+    sealed stays so. Raises Refused where the patient's data is restricted."""
     if home is None:
-        return {}
+        return {}, False
     with closing(home.patient_keys()) as keys:
-        return {key.id: key.secret for key in keys.keys_of(stream) if key.secret is not None}
+        refuse_restricted(keys, stream)
+        standing = {key.id: key.secret for key in keys.keys_of(stream) if key.secret is not None}
+        return standing, stream in keys.marks(ERASED)
+
+
+def _in_the_clear(record: Record) -> bool:
+    event = decode_event(record.value or b"")
+    return event.payload[0] != SEALED and not event.payload[0].startswith(ERASURE_FAMILY)
 
 
 def zone_of(home: Home | None) -> ZoneInfo:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from events.attachments import Attachments
+from events.blobs import BlobStore
 from events.clock import Clock, wall_millis
+from events.directory_blobs import DirectoryBlobs
 from events.durable import put_durably
 from events.errors import (
     ArchiveDiverged,
@@ -61,6 +64,7 @@ from services.settings import (
 from services.watching.alerts import Channel
 
 SIGNING_KEY = "signing.key"
+NEXT_KEYS = "next"
 SEEN = Path("seen")
 BEGUN = "recovery.json"
 RATES = "rates.json"
@@ -174,28 +178,70 @@ class Home:
 
     def writer(self) -> Archive:
         """Raises ArchiveDiverged where the archive would seal what is shipped to others than our settings name."""
-        archive = Archive.open(self.store(), load_signer(self.keys / SIGNING_KEY))
-        if set(archive.config.recipients) != set(self.archive_settings.recipients):
-            raise ArchiveDiverged(
-                "archive.json names other recipients than rekam.toml does: nothing is shipped to them",
-                "compare both with the printed sheet: somebody changed one of them",
-            )
+        archive = self.any_writer()
+        if set(archive.recipients) != set(self.recipients):
+            with self._no_rotation():
+                archive = self.any_writer()
+                if set(archive.recipients) != set(self.recipients):
+                    raise ArchiveDiverged(
+                        "the archive names other recipients than rekam.toml does: nothing is shipped to them",
+                        "somebody changed one of them; a rotation that was stopped goes on with the same command",
+                    )
         return archive
 
-    def shipper(self, log: EventLog) -> Shipper:
+    def any_writer(self) -> Archive:
+        """The archive's writing side, whoever opens what it seals."""
+        (signer, *_) = self.signers()
+        return Archive.open(self.store(), signer, self.signers)
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Who is to open what is archived, as rekam.toml says now."""
+        now = self.settings_now()
+        place = now.archive if self.archive_name == FIRST_ARCHIVE else now.archives.get(self.archive_name)
+        return tuple((place or self.archive_settings).recipients)
+
+    @contextmanager
+    def _no_rotation(self) -> Iterator[None]:
+        """Waits for a rotation that is under way: between two steps of it rekam.toml lags behind the archive."""
+        if not self.next_keys.is_dir():
+            yield
+            return
+        with folder_lock(self.next_keys):
+            yield
+
+    def settings_now(self) -> Settings:
+        """As rekam.toml says them now: keys may be rotated while this process runs."""
+        try:
+            return load_settings(self.path)
+        except BadConfiguration:
+            return self.settings  # not there yet, or under somebody's hands
+
+    def shipper(self, log: EventLog, archive: Archive | None = None) -> Shipper:
+        """`archive`: where it is open already."""
         size = self.settings.replicator.segment_bytes
         return Shipper(
             log,
-            self.writer(),
+            archive or self.writer(),
             segment_bytes=size,
             seen=self.seen() or b"",
             clock=self.clock,
-            ready=partial(self._back_up_keys, self.key_backup()),
+            ready=self._keys_backer(),
+            blobs=self.blobs(),
         )
 
-    def _back_up_keys(self, backup: KeyBackup) -> None:
-        with closing(self.patient_keys()) as keys:
-            backup.bring_up_to_date(keys)
+    def _keys_backer(self) -> Callable[[], None]:
+        """Backs up the patients' keys, for whoever opens them by then."""
+        backup = self.key_backup()
+
+        def back_up() -> None:
+            nonlocal backup
+            if backup.recipients != tuple(self.settings_now().archive.recipients):
+                backup = self.key_backup()
+            with closing(self.patient_keys()) as keys:
+                backup.bring_up_to_date(keys)
+
+        return back_up
 
     def begun(self) -> bytes | None:
         try:
@@ -228,8 +274,17 @@ class Home:
     def log_opener(self) -> Callable[[], LogReader]:
         return partial(open_log, self.settings.log.url, self.path)
 
-    def archive_opener(self) -> Callable[[], LogReader]:
+    def archive_opener(self) -> Callable[[], ArchiveIndex]:
         return partial(_open_archive_at, self.path, self.archive_name)
+
+    # -- attachments --------------------------------------------------------------------------------------------
+
+    def blobs(self) -> BlobStore:
+        return DirectoryBlobs(self.path / Path(self.settings.attachments.folder).expanduser())
+
+    def attachments(self, keys: KeyStore) -> Attachments:
+        sealing, limit = self.settings.keys.sealing, self.settings.attachments.limit_bytes
+        return Attachments(self.blobs(), keys, sealing=sealing, limit_bytes=limit)
 
     # -- keys ---------------------------------------------------------------------------------------------------
 
@@ -249,11 +304,31 @@ class Home:
         return KeyBackup(
             lambda create: object_store(place, self.path, create=create),
             settings.clinic.id,
-            settings.archive.recipients,
+            self.settings_now().archive.recipients,
             place=url,
             keep_days=settings.keys.backup_days,
+            signer=lambda: load_signer(self.keys / SIGNING_KEY),
+            verifiers=self.known_keys,
             clock=self.clock,
         )
+
+    @property
+    def next_keys(self) -> Path:
+        """Where a rotation keeps what is to come into force, from its first step to its last."""
+        return self.keys / NEXT_KEYS
+
+    def signers(self) -> list[Signer]:
+        """The signing keys on this machine: the one in force everywhere, and the next while it comes into force."""
+        paths = [self.keys / SIGNING_KEY, self.next_keys / SIGNING_KEY]
+        return [load_signer(path) for path in paths if path == paths[0] or path.exists()]
+
+    def known_keys(self) -> list[Verifier]:
+        """What notes that this home kept may be signed with. Raises BadConfiguration."""
+        earlier = map(Verifier.parse, self.settings_now().keys.earlier_verification_keys)
+        known = [self.verifier(), *earlier]
+        with suppress(BadConfiguration):  # nothing can be shipped then, which says so itself; reading goes on
+            known += [signer.verifier for signer in self.signers()]
+        return known
 
     def reveal(self) -> Reveal:
         """What opens sealed events."""
@@ -307,7 +382,7 @@ class Home:
     def _leaves(self, note: bytes) -> int:
         """How many leaves a note signs: it grows with every checkpoint. Raises Corrupt, BadInput."""
         where = str(self.seen_path)
-        return parse_head(open_note(note, [self.verifier()], where), where).size
+        return parse_head(open_note(note, self.known_keys(), where), where).size
 
     def verifier(self) -> Verifier:
         """The trust anchor. Raises BadConfiguration."""
@@ -331,7 +406,7 @@ def _open_archive_at(path: Path, name: str) -> ArchiveIndex:
 def load_identity(path: Path) -> Identity:
     """Raises BadConfiguration naming the file."""
     try:
-        return Identity(owners.read_owner(path).identity)
+        return Identity("\n".join(owners.read_owner(path).identities))
     except BadConfiguration as error:
         raise BadConfiguration(f"{path}: {error.message}", "restore the file from its copy") from None
 

@@ -5,6 +5,7 @@ Nothing that the home knows of keys is used, but for the place of their backup a
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,9 +24,13 @@ from replicator.encryption import Identity
 from replicator.entries import SegmentEntry
 from replicator.examining import THREADS, Found, subject_of
 from replicator.fetching import Named, fetch
+from replicator.rotations import Changed, read_rotations
 from replicator.segment import contiguous, read_blocks
+from replicator.trust import Handover
 from services.home import Home
 
+ENCRYPTED = ("log/", "snapshots/")
+"""What the keys of an archive's encrypted objects begin with."""
 Advance = Callable[[float], object]
 Sealed = dict[str, str]
 """key id -> the stream whose events are sealed under it."""
@@ -42,6 +47,10 @@ class Rehearsal:
     keys: int = 0
     """Of patients, in that backup, destroyed ones included."""
     sealed: Sealed = field(default_factory=dict)
+    opened: dict[str, Counter[str]] = field(default_factory=dict)
+    """public key -> how many `objects` and `key_backups` no key that stands before it in the file opens."""
+    rotations: dict[str, list[Changed | Handover]] = field(default_factory=dict)
+    """How each archive's keys changed, by the archive's name."""
     wrong: list[str] = field(default_factory=list)
     open: list[str] = field(default_factory=list)
     """What could not be looked at, or is only not there yet."""
@@ -61,13 +70,31 @@ class Rehearsal:
         return Outcome.INVALID if wrong else Outcome.INCONCLUSIVE if unsure else Outcome.OK
 
 
-def rehearse(places: Sequence[Home], identity: Identity, advance: Advance = lambda size: None) -> Rehearsal:
+class Counting(Identity):
+    """An identity that counts what each of its keys is needed for. Safe for several threads."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.uses: dict[str, Counter[str]] = {recipient: Counter() for recipient in self.recipients}
+        self._lock = threading.Lock()
+
+    def open(self, stored: bytes, where: str) -> bytes:
+        plain, recipient = self.open_with(stored, where)
+        kind = "objects" if where.startswith(ENCRYPTED) else "key_backups"
+        with self._lock:
+            self.uses[recipient][kind] += 1
+        return plain
+
+
+def rehearse(places: Sequence[Home], identity: Counting, advance: Advance = lambda size: None) -> Rehearsal:
     """Opens every object of these archives of one home, and the backup of the patients' keys, with one identity."""
     found = Rehearsal()
     for place in places:
         opened = found.archives[place.archive_name] = Found()
         try:
-            _open_all(place, identity, opened, found.sealed, advance)
+            index = open_archive(place.store(), identity, place.seen(), [place.verifier()])
+            found.rotations[place.archive_name] = read_rotations(index)
+            _open_all(index, opened, found.sealed, advance)
         except Unavailable as error:
             opened.open.append(str(error))
         except (LostData, Refused) as error:
@@ -75,11 +102,11 @@ def rehearse(places: Sequence[Home], identity: Identity, advance: Advance = lamb
         if not opened.counts["objects"] and not opened.open and not opened.wrong:
             opened.add_wrong("nothing was examined: the archive holds nothing yet")
     _patient_keys(places[0], identity, found)
+    found.opened = identity.uses
     return found
 
 
-def _open_all(place: Home, identity: Identity, found: Found, sealed: Sealed, advance: Advance) -> None:
-    index = open_archive(place.store(), identity, place.seen(), [place.verifier()])
+def _open_all(index: ArchiveIndex, found: Found, sealed: Sealed, advance: Advance) -> None:
     objects = subject_of(index, None, found).objects
     with ThreadPoolExecutor(THREADS, thread_name_prefix="open") as pool:
         try:
@@ -121,19 +148,24 @@ def _patient_keys(place: Home, identity: Identity, found: Rehearsal) -> None:
     try:
         restored = place.key_backup().restore(back, identity)
         with closing(place.patient_keys()) as here:
-            standing = {key.id for key in here.changes(0).keys}
+            kept = {key.id: key.secret for key in here.changes(0).keys}
     except Unavailable as error:
         found.open.append(f"patients' keys: {error}")
         return
     except (LostData, Refused) as error:
         found.wrong.append(f"patients' keys: {error.message}")
         return
+    standing = kept.keys()
     held = {key.id for key in back.changes(0).keys}
     found.key_backups, found.keys = restored.backups, len(held)
+    if restored.refused:
+        found.open.append(f"patients' keys: {restored.refused}")
     found.wrong += [f"the backup of keys {key} does not open" for key in restored.damaged]
     lost = Counter(stream for key_id, stream in found.sealed.items() if key_id not in held)
     if lost:
         found.wrong.append(f"the events of {len(lost):,} patients are sealed under keys that no backup holds")
+    if other := [i for i in standing & held if kept[i] is not None and back.find(i) != kept[i]]:
+        found.wrong.append(f"{len(other):,} keys that stand here are destroyed or others in their backup")
     if waiting := standing - held - found.sealed.keys():
         found.open.append(
             f"{len(waiting):,} keys of patients are not backed up yet: 'rekam replicate --once', then check again"

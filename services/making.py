@@ -17,13 +17,13 @@ from events.errors import (
     Refused,
 )
 from events.patient_keys import SECRET_BYTES
-from replicator.archive import Archive, open_archive
+from replicator.archive import Archive, ArchiveIndex, open_archive
 from replicator.config import read_config
 from replicator.encryption import Recipients, new_identity
 from replicator.keys import SEED_BYTES, write_key_file
 from replicator.note import Signer, Verifier
 from services import owner as owners
-from services.home import SIGNING_KEY, WRAPPING_KEY, Home, load_identity, load_signer
+from services.home import NEXT_KEYS, SIGNING_KEY, WRAPPING_KEY, Home, load_identity, load_signer
 from services.owner import Owner
 from services.places import (
     object_store,
@@ -87,13 +87,26 @@ def adopt_home(path: Path, wanted: Wanted, identity: Path) -> Home:
         raise Refused(
             f"the archive is another clinic's than {identity}", "name the archive of this owner's file"
         )
+    _refuse_outdated(index, owner, identity)
     keys = path / "keys"
     if (keys / owners.FILE_NAME).exists() and owners.read_owner(keys / owners.FILE_NAME) != owner:
         raise Refused(f"{keys} holds other keys already", "choose another folder with --home")
     _keep(keys, owner)
-    settings = _settings(owner, wanted, index.config.recipients, name=index.config.clinic_name)
+    settings = _settings(owner, wanted, index.recipients, name=index.config.clinic_name)
     _write_settings(path, settings)
     return Home(path, settings)
+
+
+def _refuse_outdated(index: ArchiveIndex, owner: Owner, file: Path) -> None:
+    """A file of before a rotation would make a home that can neither ship nor read all: better said now."""
+    hint = "use the owner's file that was made anew when the keys were rotated"
+    if index.head.signer not in [Signer.parse(text).verifier for text in owner.signing_keys]:
+        raise Refused(f"{file} is of before the signing key was rotated: it cannot sign for the clinic", hint)
+    if index.recipients and not set(index.recipients) & set(load_identity(file).recipients):
+        raise Refused(
+            f"{file} is of before the owner's identity was rotated: it opens nothing of what was shipped since",
+            hint,
+        )
 
 
 def _refuse_taken(path: Path) -> None:
@@ -127,6 +140,8 @@ def _keep(keys: Path, owner: Owner) -> None:
         SIGNING_KEY: owner.signing_key,
         WRAPPING_KEY: secrets.token_hex(SECRET_BYTES),
     }
+    if owner.next_signing_key:
+        files[f"{NEXT_KEYS}/{SIGNING_KEY}"] = owner.next_signing_key
     for name, text in files.items():
         if not (keys / name).exists():
             write_key_file(keys / name, text)

@@ -15,8 +15,10 @@ FILE_NAME = "owner.txt"
 SHEET_NAME = "sheet.txt"
 _CLINIC = "# rekam clinic: "
 _SIGNING = "# rekam signing key: "
+_NEXT_SIGNING = "# rekam next signing key: "
 _VERIFICATION = "# rekam verification key: "
 _RECIPIENT = "# public key: "
+_EARLIER = "# an earlier one: opens what was shipped before it was rotated"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,20 @@ class Owner:
     """Signs checkpoints."""
     verification_key: str
     """What checkpoints are checked with: the trust anchor."""
+    next_signing_key: str = ""
+    """While that is rotated: what will sign, or does already. Empty: nothing is under way."""
+    earlier: tuple[str, ...] = ()
+    """AGE-SECRET-KEY-1… that were rotated away: they open what was shipped before."""
+
+    @property
+    def signing_keys(self) -> tuple[str, ...]:
+        """Those that may be in force."""
+        return tuple(filter(None, (self.signing_key, self.next_signing_key)))
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """The one in force first."""
+        return (self.identity, *self.earlier)
 
     def __repr__(self) -> str:
         return f"Owner(clinic_id={self.clinic_id!r}, verification_key={self.verification_key!r})"
@@ -40,7 +56,10 @@ class Owner:
 def owner_text(owner: Owner) -> str:
     return (
         f"{_CLINIC}{owner.clinic_id}\n{_RECIPIENT}{owner.recipient}\n{_VERIFICATION}{owner.verification_key}\n"
-        f"{_SIGNING}{owner.signing_key}\n{owner.identity}\n"
+        f"{_SIGNING}{owner.signing_key}\n"
+        + (f"{_NEXT_SIGNING}{owner.next_signing_key}\n" if owner.next_signing_key else "")
+        + f"{owner.identity}\n"
+        + "".join(f"{_EARLIER}\n{identity}\n" for identity in owner.earlier)
     )
 
 
@@ -56,8 +75,16 @@ def read_owner(path: Path) -> Owner:
     def after(prefix: str) -> str:
         return next((line.removeprefix(prefix).strip() for line in lines if line.startswith(prefix)), "")
 
-    identity = next((line.strip() for line in lines if line.startswith("AGE-SECRET-KEY-")), "")
-    owner = Owner(after(_CLINIC), identity, after(_RECIPIENT), after(_SIGNING), after(_VERIFICATION))
+    identity, *earlier = [line.strip() for line in lines if line.startswith("AGE-SECRET-KEY-")] or [""]
+    owner = Owner(
+        after(_CLINIC),
+        identity,
+        after(_RECIPIENT),
+        after(_SIGNING),
+        after(_VERIFICATION),
+        after(_NEXT_SIGNING),
+        tuple(earlier),
+    )
     parts = {
         "the age identity": identity,
         "the clinic's id": owner.clinic_id,

@@ -9,6 +9,8 @@ from projections.store import Tables
 RESTRICTED = "restricted"
 HELD = "held"
 """Marks: data that is not to be used; data that is not to be erased."""
+HOLD_SCOPE = "hold"
+"""The scope of an event that tells of the latter."""
 
 
 def refuse_restricted(keys: KeyStore, stream: str) -> None:
@@ -39,3 +41,8 @@ def one_patient(tables: Tables, text: str) -> str:
     if len(found) > 1:
         raise Refused(f"{len(found)} patients bear that", f"name one by its stream: {', '.join(found[:5])}")
     return found[0]
+
+
+def one_stream(tables: Tables, text: str) -> str:
+    """As `one_patient`; by its name also a stream that stands in set-aside history alone. Raises Busy too."""
+    return text if tables.journal(text) else one_patient(tables, text)

@@ -11,10 +11,10 @@ from events.clock import Clock, wall_micros
 from events.errors import Busy
 from events.log import EventLog
 from events.position import Position
-from projections.bulk import OpenSource
 from projections.completing import complete_journal
 from projections.projector import project
 from projections.store import Tables
+from projections.tail import OpenSource
 
 LOOK_SECONDS = (0.005, 0.05)
 """Between two looks whether another projector is done: at random, so that of many who wait none is always late."""

@@ -15,6 +15,7 @@ from events.rules import Effect
 from projections.columns import kind_of
 from projections.store import Tables
 from projections.system_tables import STREAMS
+from replicator.blobs import BlobShipping, not_held
 from replicator.entries import Entry
 from replicator.pruning import extend_locks, needed
 from replicator.shipper import Shipped
@@ -55,6 +56,7 @@ class Outcome:
             "records": shipped.records,
             "size_bytes": shipped.size_bytes,
             "snapshot": self.snapshot,
+            "missing_attachments": shipped.missing_blobs,
         }
 
 
@@ -75,6 +77,13 @@ def ship(
             return shipped
         entries = ()
         time.sleep(CLOCK_PAUSE_SECONDS)
+
+
+def missing_words(missing: int) -> str:
+    return (
+        f"{missing:,} attachments that events name are not on this machine, and were not shipped; all else was. "
+        "Put them back into the attachments folder from a copy"
+    )
 
 
 def take_snapshot(system: System, tables: Tables) -> Entry:
@@ -105,9 +114,11 @@ def replicate_once(system: System, *, snapshot: bool) -> Outcome:
 
 
 def keep_up(system: System, log: EventLog) -> list[Entry]:
-    """Erasures that the ledger lacks, and what merging and joining made: the next checkpoint must name it."""
+    """Erasures that the ledger lacks, attachments that were missing and turned up, and what merging and joining made:
+    the next checkpoint must name it."""
     writer, index = system.writer(), system.archive()
     entries = missing_from_ledger(system, writer, index)
+    entries += BlobShipping(writer, system.blobs(), index).entries(list(not_held(index)))
     return [*entries, *(upkeep(log, writer, index) if upkeep_due(index) else [])]
 
 
@@ -152,5 +163,8 @@ def _replicate_while_answered(system: System, log: EventLog, stop: threading.Eve
             _try_to_lengthen_locks(system, tell)
             locks_due_at = system.clock() + system.lock_millis // LENGTHENED
         if entries or shipper.due():
-            system.remember(shipper.ship_once(entries).note)
+            shipped = shipper.ship_once(entries)
+            system.remember(shipped.note)
+            if shipped.missing_blobs:
+                tell(missing_words(shipped.missing_blobs))
         stop.wait(system.interval_seconds)

@@ -1,37 +1,34 @@
 """The rewinds on a log: which there are, what each set aside, and applying chosen events again.
 
 Nothing is ever taken off the log, so what a recovery set aside is there to be looked at. An event that is applied again
-is a new one, decided on the record as it stands now, that names the old one as its cause; the same again is once.
+is a new one behind the record as it stands now, which names the old one as its cause; the same again is once. Whoever
+chooses it decides that it still holds: what was written of the same thing since is written over.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from events.catalogue import SEALED
-from events.client import Client, Draft
 from events.codec import Control, as_rewind, decode_control, decode_event
 from events.control import rewinds_upto
-from events.envelope import Epoch, EventId
+from events.envelope import Epoch
 from events.errors import Refused
-from events.heads import LogHeads
 from events.log import EventLog
-from events.patient_keys import Erased
 from events.position import CONTROL_PARTITION, Position
 from events.rules import Effect, Rewind, Verdict, chain, valid_rewinds
-from events.sealing import ERASURE_FAMILY
+from projections.asof import history_at
 from projections.continuity import known_rewinds
-from projections.heads import TablesBase
-from projections.set_aside import count_in, rows_in, stretches
+from projections.set_aside import count_in, rows_in, spans
 from projections.store import JournalRow, Tables
-from services.projecting import catch_up, catch_up_whole
+from services.projecting import catch_up_whole
+from services.reapplying import Chosen, Reapplied, reapplying
 from services.system import System
 
-MICROS = 1000
+NEVER = "it did not take effect before the rewind either"
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,7 @@ def _told(log: EventLog, tables: Tables) -> list[Told]:
                 said.actor,
                 fields["reason"],
                 chain(valid, rewind.target)[-1].epoch,
-                sum(count_in(tables, stretch) for stretch in stretches(control, offset, end)),
+                sum(count_in(tables, span) for span in spans(control, offset, end)),
                 rewind.epoch in current,
             )
         )
@@ -117,22 +114,27 @@ def set_aside_by(system: System, number: int) -> list[Aside]:
     """What the rewind of that number set aside, by stream. Raises Refused where there is none of that number, Busy."""
     with closing(system.log()) as log, closing(system.tables()) as tables:
         catch_up_whole(system.log_opener(), log, tables)
-        return _by_stream(_rows(log, tables, number))
+        return _by_stream(_rows(tables, *_numbered(log, tables, number)))
 
 
-def _rows(log: EventLog, tables: Tables, number: int) -> list[JournalRow]:
-    """In log order."""
+def _numbered(
+    log: EventLog, tables: Tables, number: int
+) -> tuple[Sequence[tuple[int, Rewind]], int, Position]:
+    """Every rewind, the offset of the one of that number, and the tables' position."""
     control, end = _control(log, tables)
     valid = valid_rewinds(control)
     if not 1 <= number <= len(valid):
         hint = f"there are 1 to {len(valid)}: 'rekam rewinds list'" if valid else "no recovery went back yet"
         raise Refused(f"there is no rewind {number}", hint)
+    return control, valid[number - 1][0], end
+
+
+def _rows(
+    tables: Tables, control: Sequence[tuple[int, Rewind]], offset: int, end: Position
+) -> list[JournalRow]:
+    """What the rewind at control's `offset` set aside, in log order."""
     with tables.reading():
-        found = [
-            row
-            for stretch in stretches(control, valid[number - 1][0], end)
-            for row in rows_in(tables, stretch)
-        ]
+        found = [row for span in spans(control, offset, end) for row in rows_in(tables, span)]
     return sorted(found, key=lambda row: (row.log_partition, row.log_offset))
 
 
@@ -153,22 +155,6 @@ def _by_stream(rows: Sequence[JournalRow]) -> list[Aside]:
     ]
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """Which of the events that a rewind set aside are to be applied again. Empty: all."""
-
-    streams: frozenset[str] = frozenset()
-    event_ids: frozenset[EventId] = frozenset()
-
-
-class Reapplied(NamedTuple):
-    applied: int
-    again: int
-    """Had been applied again before, or are in effect anyway."""
-    refused: list[tuple[EventId, str]]
-    """(id, why) of those that cannot be."""
-
-
 def reapply(
     system: System, number: int, chosen: Chosen, actor: Mapping[str, str], tell: Callable[[int, int], object]
 ) -> Reapplied:
@@ -178,44 +164,39 @@ def reapply(
     """
     with closing(system.log()) as log, closing(system.tables()) as tables:
         catch_up_whole(system.log_opener(), log, tables)
-        rows = _rows(log, tables, number)
+        control, offset, end = _numbered(log, tables, number)
+        rows = _rows(tables, control, offset, end)
         strange = chosen.event_ids - {row.event_id for row in rows}
         if strange:
             raise Refused(
                 f"rewind {number} set no event {min(strange).hex()} aside", "'rekam rewinds diff' shows which"
             )
-        wanted = [row for row in rows if _is_chosen(row, chosen)]
-        clock = system.clock
-        heads = LogHeads(log, TablesBase(tables))
-        client = Client(log, heads, clock=lambda: clock() * MICROS, encoder=system.encoder())
-        done = Reapplied(0, 0, [])
-        for count, row in enumerate(wanted, 1):
-            done = _reapply(client, log, row, actor, done)
-            tell(count, len(wanted))
-        catch_up(log, tables)
-    return done
+        wanted = [row for row in rows if chosen.takes(row.stream, row.event_id)]
+        before = end.replace({CONTROL_PARTITION: offset})
+        took_effect = _applied(tables, {row.stream for row in wanted}, before, control)
+        ids = {row.event_id for row in wanted if _place(row) in took_effect}
+        # a command that lost a race decided anew, and its first event bears the same id
+        wanted = [row for row in wanted if _place(row) in took_effect or row.event_id not in ids]
+        with reapplying(system, log, tables, actor) as again:
+            for count, row in enumerate(wanted, 1):
+                if _place(row) not in took_effect:
+                    again.done.refused.append((row.event_id, NEVER))
+                elif row.verdict == Verdict.APPLIED:
+                    again.done.again += 1
+                else:
+                    [record] = next(iter(log.read(row.partition, row.log_offset, row.log_offset + 1)))
+                    again.apply(decode_event(record.value or b""))
+                tell(count, len(wanted))
+    return again.done
 
 
-def _is_chosen(row: JournalRow, chosen: Chosen) -> bool:
-    if chosen.event_ids:
-        return row.event_id in chosen.event_ids
-    return not chosen.streams or row.stream in chosen.streams
+def _applied(
+    tables: Tables, streams: Iterable[str], position: Position, control: Sequence[tuple[int, Rewind]]
+) -> set[tuple[int, int]]:
+    """The places of the events that had taken effect at a position."""
+    histories = (history_at(tables, stream, position, control) for stream in streams)
+    return {_place(row) for held in histories for row in held if row.verdict == Verdict.APPLIED}
 
 
-def _reapply(
-    client: Client, log: EventLog, row: JournalRow, actor: Mapping[str, str], done: Reapplied
-) -> Reapplied:
-    if row.verdict == Verdict.APPLIED:
-        return done._replace(again=done.again + 1)
-    [record] = next(iter(log.read(row.partition, row.log_offset, row.log_offset + 1)))
-    event = client.encoder.reveal(decode_event(record.value or b""))
-    kind = event.payload[0]
-    if kind == SEALED or kind.startswith(ERASURE_FAMILY):
-        why = "its key is not here" if kind == SEALED else "erasures and restrictions hold without it"
-        return done._replace(refused=[*done.refused, (row.event_id, why)])
-    draft = Draft(event.payload, event.occurred_at, actor, event.correlation_id, event.event_id)
-    try:
-        written = client.append(row.stream, lambda head: draft, key=b"reapply" + event.event_id, reapply=True)
-    except Erased as error:
-        return done._replace(refused=[*done.refused, (row.event_id, error.message)])
-    return done._replace(again=done.again + 1) if written.again else done._replace(applied=done.applied + 1)
+def _place(row: JournalRow) -> tuple[int, int]:
+    return row.log_partition, row.log_offset

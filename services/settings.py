@@ -20,6 +20,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from events.attachments import MOST_BYTES
 from events.errors import BadConfiguration, WrongUsage
 from replicator.retrying import PATIENCE_SECONDS
 from replicator.witnessing.cosignature import WitnessKey
@@ -94,6 +95,8 @@ class KeySettings(Section):
     folder: str = "keys"
     verification_key: str = ""
     """The public key that checkpoints must be signed with: the trust anchor, also on the printed sheet."""
+    earlier_verification_keys: list[str] = []
+    """Public keys that were rotated away: what this home kept of that time (notes, witnesses' words) bears them."""
     sealing: bool = False
     """Whether patients' events are sealed under keys of their own. What is sealed stays readable either way."""
     backup: str | None = None
@@ -105,6 +108,30 @@ class KeySettings(Section):
 class ErasureSettings(Section):
     retention_years: Annotated[float, Field(ge=0)] = 25.0
     """A patient is not erased, unless ordered, before their last event is this old."""
+
+
+MEDIA_TYPES = (
+    "application/dicom",
+    "application/pdf",
+    "application/rtf",
+    "application/xml",
+    "image/jpeg",
+    "image/png",
+    "image/tiff",
+    "text/html",
+    "text/markdown",
+    "text/plain",
+    "text/rtf",
+    "text/xml",
+)
+
+
+class AttachmentSettings(Section):
+    """The files of attached documents: where they are kept, and which are taken."""
+
+    folder: str = "attachments"
+    limit_bytes: Annotated[int, Field(ge=1, le=MOST_BYTES)] = 25 * 1024 * 1024
+    media_types: list[Annotated[str, Field(pattern=r"^[a-z0-9.+-]+/[a-z0-9.+-]+$")]] = list(MEDIA_TYPES)
 
 
 class ReplicatorSettings(Section):
@@ -217,6 +244,7 @@ class Settings(BaseSettings):
     """Further archives: each with its own progress, lag and failures."""
     keys: KeySettings = KeySettings()
     erasure: ErasureSettings = ErasureSettings()
+    attachments: AttachmentSettings = AttachmentSettings()
     replicator: ReplicatorSettings = ReplicatorSettings()
     recovery: RecoverySettings = RecoverySettings()
     backup: BackupSettings = BackupSettings()

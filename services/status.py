@@ -29,6 +29,7 @@ from replicator.continuity import check_continuity
 from replicator.erasures import read_erasures
 from services.backups.standing import Standing, backups_of
 from services.moments import show_millis, show_span
+from services.shipped_attachments import not_shipped
 from services.skew import ALERT_SECONDS, measure
 from services.system import System
 
@@ -60,6 +61,8 @@ class Status:
     """The age of the oldest record that the archive does not hold."""
     archive_bytes: int | None = None
     """Stored bytes of what counts in the archive."""
+    missing_attachments: int | None = None
+    """Named by archived records, and neither in the archive nor here."""
     gaps: int | None = None
     """Known holes in what the archive holds."""
     further: dict[str, Status] = field(default_factory=dict)
@@ -96,6 +99,7 @@ class Status:
             "complete_through": self.complete_through,
             "unshipped_records": self.unshipped_records,
             "unshipped_seconds": self.unshipped_seconds,
+            "missing_attachments": self.missing_attachments,
             "backups": None if self.backups is None else self.backups.to_json(),
             "archives": {
                 name: {
@@ -156,6 +160,7 @@ def status_of(system: System, further: Mapping[str, System] = MappingProxyType({
             _rewinds(status, log, known)
             _continuity(status, log, archive)
             _unshipped(status, log, archive)
+            _attachments(system, status, log, archive)
             _skew(status, log, archive)
         for name, other in further.items():
             _further(name, other, status, log)
@@ -183,6 +188,7 @@ def _further(name: str, system: System, status: Status, log: EventLog | None) ->
     if log is not None:
         _continuity(found, log, archive)
         _unshipped(found, log, archive)
+        _attachments(system, found, log, archive)
     status.findings += ((colour, f"archive {name!r}: {text}") for colour, text in found.findings)
 
 
@@ -239,15 +245,18 @@ def _keys(system: System, status: Status, archive: ArchiveIndex | None) -> None:
         with closing(system.patient_keys()) as keys:
             missing = len(set(keys.missing().values()))
             erased = {stream: {key.id for key in keys.keys_of(stream)} for stream in keys.marks(ERASED)}
-        ledger = (
-            {key for entry in read_erasures(archive) for key in entry.keys} if archive and erased else set()
-        )
+            ledger = {key for entry in read_erasures(archive) for key in entry.keys} if archive else set()
+            standing = {key for key in ledger if keys.find(key) is not None}
     except (Unavailable, LostData, Refused) as error:
         status.findings.append((Colour.RED, f"patients' keys: {error}"))
         return
     if missing:
         text = f"the keys of {missing:,} patients are missing, and their sealed events show nothing"
         status.findings.append((Colour.RED, f"{text}: bring them back with 'rekam recover --to latest'"))
+    if standing:
+        text = f"{len(standing):,} keys stand that the archive's ledger of erasures says are destroyed"
+        hint = "was the store of keys put back from a copy? 'rekam recover --to latest'"
+        status.findings.append((Colour.RED, f"{text}: {hint}"))
     unfinished = sum(not ids & ledger for ids in erased.values()) if archive else 0
     if unfinished:
         text = f"{unfinished:,} erasures are not in the archive's ledger: run 'rekam erase' for them again"
@@ -263,6 +272,7 @@ def _tables(system: System, status: Status, log: EventLog | None) -> Known:
         return NOTHING_KNOWN
     with closing(tables):
         _look_into(tables, status)
+        _files_here(system, tables, status)
         if log is None:
             return NOTHING_KNOWN
         _same_log(tables, status, log)
@@ -297,6 +307,20 @@ def _look_into(tables: Tables, status: Status) -> None:
         status.findings.append(
             (Colour.YELLOW, f"{status.unreadable:,} records on the log are no event of ours")
         )
+
+
+def _files_here(system: System, tables: Tables, status: Status) -> None:
+    """Whether the files of the documents in effect are on this machine."""
+    rows = tables.database.fetch("SELECT blob_sha256 FROM documents WHERE blob_sha256 IS NOT NULL")
+    try:
+        here = set(system.blobs().digests()) if rows else set()
+    except Unavailable as error:
+        status.findings.append((Colour.RED, f"attachments: {error}"))
+        return
+    lacking = len({bytes(row[0]) for row in rows} - here)
+    if lacking:
+        text = f"{lacking:,} attached files are not on this machine: 'rekam recover --to latest' brings them back"
+        status.findings.append((Colour.YELLOW, text))
 
 
 def _same_log(tables: Tables, status: Status, log: EventLog) -> None:
@@ -335,6 +359,25 @@ def _unshipped(status: Status, log: EventLog, archive: ArchiveIndex | None) -> N
     if rpo is not None and (status.unshipped_seconds or 0) > rpo:
         late = f"{show_span(status.unshipped_seconds or 0)}, and the RPO is {show_span(rpo)}"
         status.findings.append((Colour.RED, f"the oldest record that is not shipped has waited {late}"))
+
+
+def _attachments(system: System, status: Status, log: EventLog, archive: ArchiveIndex | None) -> None:
+    """Files of documents that the archive should hold."""
+    if archive is None or not len(archive.marks):
+        return
+    try:
+        with closing(system.patient_keys()) as keys:
+            found = not_shipped(system.blobs(), keys, log, archive)
+    except (Unavailable, LostData, Refused) as error:
+        status.findings.append((Colour.RED, f"attachments: {error}"))
+        return
+    status.missing_attachments = found.missing
+    if found.missing:
+        text = f"{found.missing:,} attachments are neither in the archive nor on this machine"
+        status.findings.append((Colour.RED, f"{text}: put them back from a copy, and they are shipped"))
+    if found.waiting:
+        text = f"{found.waiting:,} attachments that were missing are back, and wait to be shipped"
+        status.findings.append((Colour.YELLOW, text))
 
 
 def _skew(status: Status, log: EventLog, archive: ArchiveIndex | None) -> None:

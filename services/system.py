@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from events.attachments import Attachments
+from events.blobs import BlobStore
 from events.clock import Clock
 from events.log import EventLog, LogReader, LogRestorer
 from events.patient_keys import KeyStore
@@ -102,10 +104,18 @@ class System(Protocol):
         """How events are written."""
         ...
 
+    def blobs(self) -> BlobStore:
+        """Where the files of attached documents are kept here."""
+        ...
+
+    def attachments(self, keys: KeyStore) -> Attachments:
+        """What keeps those files, and opens them with these keys."""
+        ...
+
     def log_opener(self) -> Callable[[], LogReader]:
         """Opens the log for reading; can be handed to another process."""
         ...
 
-    def archive_opener(self) -> Callable[[], LogReader]:
+    def archive_opener(self) -> Callable[[], ArchiveIndex]:
         """Opens the archive for reading; can be handed to another process."""
         ...

@@ -10,7 +10,8 @@ import json
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 CLINIC, ARCHIVE = "00112233445566778899aabbccddeeff", "0f0e0d0c0b0a09080706050403020100"
-SEED = bytes(range(32))
+SEED, NEXT_SEED = bytes(range(32)), bytes(range(32, 64))
+RECIPIENT = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj"
 RECORDS = [
     {"offset": 0, "time": 1767225600000, "time_type": 1, "key": None, "headers": [], "value": None},
     {"offset": 1, "time": 1767225600001, "time_type": 1, "key": "6b", "headers": [], "value": ""},
@@ -121,24 +122,30 @@ def segment_entry():
     }
 
 
-def vectors():
-    private = Ed25519PrivateKey.from_private_bytes(SEED)
-    name = f"rekam/{CLINIC}"
-    number, verifier = key_text(name, private.public_key().public_bytes_raw())
-    origin = f"{name}/{ARCHIVE}"
-    config = {
-        "format": 1,
-        "clinic": {"id": CLINIC, "name": "Klinik Sehat – “Satu”"},
-        "archive": ARCHIVE,
-        "origin": origin,
-        "recipients": [],
-        "verifier": verifier,
-    }
-    config_bytes = canonical(config)
-    leaves = [canonical({"kind": "archive", "key": "archive.json", "stored": sha256(config_bytes).hex()})]
-    manifests, notes, previous = [], [], None
-    record_leaves = [record_bytes(r) for r in RECORDS]
-    for n, entries in ((1, [segment_entry()]), (2, [])):
+class Key:
+    """A signing key of the clinic."""
+
+    def __init__(self, seed):
+        self.private, self.name = Ed25519PrivateKey.from_private_bytes(seed), f"rekam/{CLINIC}"
+        self.number, self.text = key_text(self.name, self.private.public_key().public_bytes_raw())
+
+    def line(self, text):
+        signature = base64.b64encode(self.number + self.private.sign(text.encode())).decode()
+        return f"\u2014 {self.name} {signature}\n"
+
+
+class Growing:
+    """An archive's leaves while checkpoints are added."""
+
+    def __init__(self, origin, config_bytes):
+        self.origin, self.previous = origin, None
+        self.leaves = [
+            canonical({"kind": "archive", "key": "archive.json", "stored": sha256(config_bytes).hex()})
+        ]
+
+    def add(self, n, entries, key, **more):
+        """(manifest, note) of the next checkpoint, as text."""
+        record_leaves = [record_bytes(r) for r in RECORDS]
         manifest = {
             "format": 1,
             "n": n,
@@ -152,24 +159,70 @@ def vectors():
             "schemas": [],
             "gaps": [],
             "entries": entries,
-            "tree": {"size": len(leaves), "frontier": frontier(leaves)},
-            "previous": previous,
+            "tree": {"size": len(self.leaves), "frontier": frontier(self.leaves)},
+            "previous": self.previous,
             "code": "rekam 0.1.0",
+            **more,
         }
         data = canonical(manifest)
         digest = sha256(data).hex()
-        leaves += [canonical(entry) for entry in entries]
-        leaves.append(
-            canonical(
-                {"kind": "manifest", "key": f"checkpoints/{n:012d}/{digest}.manifest.json", "stored": digest}
-            )
-        )
-        text = f"{origin}\n{len(leaves)}\n{base64.b64encode(tree(leaves)).decode()}\n"
-        signature = base64.b64encode(number + private.sign(text.encode())).decode()
-        note = f"{text}\n\u2014 {name} {signature}\n"
-        previous = sha256(note.encode()).hex()
-        manifests.append(data.decode())
-        notes.append(note)
+        self.leaves += [canonical(entry) for entry in entries]
+        leaf = {"kind": "manifest", "key": f"checkpoints/{n:012d}/{digest}.manifest.json", "stored": digest}
+        self.leaves.append(canonical(leaf))
+        text = f"{self.origin}\n{len(self.leaves)}\n{base64.b64encode(tree(self.leaves)).decode()}\n"
+        note = f"{text}\n{key.line(text)}"
+        self.previous = sha256(note.encode()).hex()
+        return data.decode(), note
+
+
+def plain_entry(kind, folder, suffix, data, **members):
+    digest = sha256(data).hex()
+    common = {"kind": kind, "key": f"{folder}/{digest}.{suffix}", "stored": digest, "plain": digest}
+    return {**common, "size": len(data), **members}
+
+
+def rotated(archive, old):
+    """Checkpoint 3 names other recipients and another key, and is the old key's last; 4 is the new one's first."""
+    new, actor = Key(NEXT_SEED), {"id": "owner", "role": "operator", "system": "cli"}
+    why = {"format": 1, "time": 1767225602000, "actor": actor, "reason": "a rotation"}
+    recipients = canonical({**why, "recipients": [RECIPIENT]})
+    said = {"kind": "rekam signing key", **why, "previous": old.text, "verifier": new.text}
+    text = canonical(said).decode() + "\n"
+    statement = f"{text}\n{old.line(text)}{new.line(text)}"
+    entries = [
+        plain_entry("recipients", "recipients", "json", recipients, recipients=[RECIPIENT]),
+        plain_entry("signer", "signers", "note", statement.encode(), previous=old.text, verifier=new.text),
+    ]
+    in_force = {"recipients": [RECIPIENT], "signer": new.text}
+    checkpoints = [archive.add(3, entries, old, **in_force), archive.add(4, [], new, **in_force)]
+    return {
+        "signing_seed": NEXT_SEED.hex(),
+        "verifier": new.text,
+        "recipients": recipients.decode(),
+        "statement": statement,
+        "manifests": [manifest for manifest, _ in checkpoints],
+        "notes": [note for _, note in checkpoints],
+        "root": tree(archive.leaves).hex(),
+    }
+
+
+def vectors():
+    key = Key(SEED)
+    name, verifier = key.name, key.text
+    origin = f"{name}/{ARCHIVE}"
+    config = {
+        "format": 1,
+        "clinic": {"id": CLINIC, "name": "Klinik Sehat – “Satu”"},
+        "archive": ARCHIVE,
+        "origin": origin,
+        "recipients": [],
+        "verifier": verifier,
+    }
+    config_bytes = canonical(config)
+    archive = Growing(origin, config_bytes)
+    record_leaves = [record_bytes(r) for r in RECORDS]
+    checkpoints = [archive.add(1, [segment_entry()], key), archive.add(2, [], key)]
+    leaves = list(archive.leaves)
     return {
         "records": [{"record": r, "bytes": record_bytes(r).hex()} for r in [*RECORDS, FAR]],
         "record_root": tree(record_leaves).hex(),
@@ -177,10 +230,11 @@ def vectors():
         "signing_seed": SEED.hex(),
         "verifier": verifier,
         "archive.json": config_bytes.decode(),
-        "manifests": manifests,
-        "notes": notes,
+        "manifests": [manifest for manifest, _ in checkpoints],
+        "notes": [note for _, note in checkpoints],
         "leaves": [leaf.decode() for leaf in leaves],
         "roots": [tree(leaves[:n]).hex() for n in range(len(leaves) + 1)],
+        "rotated": rotated(archive, key),
     }
 
 

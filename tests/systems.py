@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from events.attachments import Attachments
+from events.blobs import BlobStore, MemoryBlobs
 from events.log import EventLog, LogReader, LogRestorer, Record, TimeType
 from events.memory_log import MemoryPlace, MemoryRestorer
 from events.patient_keys import KeyStore, MemoryKeys
@@ -102,6 +104,7 @@ class TestSystem:
         self.identity = Identity(text)
         self.signer = Signer(f"rekam/{CLINIC}", bytes(range(32)))
         self.kept_keys = self.new_keys()
+        self.kept_blobs = MemoryBlobs()
         self.key_store: ObjectStore = MemoryStore(self.clock)
         self.place = MemoryPlace(self.clock)
         self.place.open(self.counts, create=True)
@@ -135,6 +138,12 @@ class TestSystem:
 
     def encoder(self) -> Encoder:
         return Sealer(self.kept_keys, sealing=True)
+
+    def blobs(self) -> BlobStore:
+        return self.kept_blobs
+
+    def attachments(self, keys: KeyStore) -> Attachments:
+        return Attachments(self.kept_blobs, keys, sealing=True, limit_bytes=1_000_000)
 
     def discard_tables(self) -> None:
         self.lose_tables()
@@ -179,18 +188,27 @@ class TestSystem:
     def shipper(self, log: EventLog) -> Shipper:
         backup = self.key_backup()
         ready = lambda: backup.bring_up_to_date(self.kept_keys)  # noqa: E731
-        return Shipper(log, self.writer(), segment_bytes=2_000, clock=self.clock, ready=ready)
+        return Shipper(
+            log, self.writer(), segment_bytes=2_000, clock=self.clock, ready=ready, blobs=self.kept_blobs
+        )
 
     def key_backup(self) -> KeyBackup:
         recipients = self.identity.recipients
         return KeyBackup(
-            lambda create: self.key_store, CLINIC, recipients, place="there", keep_days=1, clock=self.clock
+            lambda create: self.key_store,
+            CLINIC,
+            recipients,
+            place="there",
+            keep_days=1,
+            signer=lambda: self.signer,
+            verifiers=lambda: [self.signer.verifier],
+            clock=self.clock,
         )
 
     def log_opener(self) -> Callable[[], LogReader]:
         return self.log
 
-    def archive_opener(self) -> Callable[[], LogReader]:
+    def archive_opener(self) -> Callable[[], ArchiveIndex]:
         return self.archive
 
     @property
@@ -207,6 +225,9 @@ class TestSystem:
         self.key_backup().bring_up_to_date(self.kept_keys)
         self.kept_keys.close()
         self.kept_keys = self.new_keys()
+
+    def lose_blobs(self) -> None:
+        self.kept_blobs = MemoryBlobs()
 
     def misplace(self, key: bytes, value: bytes, random: Random) -> None:
         """A producer that chooses partitions by itself."""

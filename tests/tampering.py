@@ -13,10 +13,12 @@ from replicator.joined import joined_range
 from replicator.manifest import checkpoint_number
 from replicator.memory_store import MemoryStore
 from replicator.merging import HOUR
+from replicator.note import Signer
 from replicator.pruning import Doomed, is_needed, needed, prune
 from replicator.snapshot import TableImage, write_snapshot
 from replicator.upkeep import upkeep, upkeep_due
-from tests.archives import IDENTITY, SIGNER, World, rewind_value
+from tests.archives import IDENTITY, RECIPIENT, SIGNER, World, rewind_value
+from tests.rotated import NEW_RECIPIENT, change_recipients, rotate
 
 KINDS = (
     "archive.json",
@@ -24,6 +26,8 @@ KINDS = (
     "schemas/",
     "snapshots/",
     "summaries/",
+    "recipients/",
+    "signers/",
     "checkpoints/merged/",
     "checkpoints/0",
 )
@@ -31,7 +35,7 @@ EPOCH = bytes(range(16))
 
 
 def world_with_everything(*, pruned: bool = False) -> World:
-    """Segments, merged ones, a snapshot, schemas, joined checkpoints, summaries, a rewind, and a tail behind them."""
+    """Every kind of object, merged and joined, with a rewind and rotated keys, and a tail behind them."""
     world = World()
     for hour in range(4):
         for _ in range(3):
@@ -41,6 +45,9 @@ def world_with_everything(*, pruned: bool = False) -> World:
             world.clock.now += HOUR // 3
         if hour == 1:
             world.control(rewind_value(1, EPOCH, None, Position(), "recovery"))
+            change_recipients(world, [NEW_RECIPIENT, RECIPIENT])
+        if hour == 2:
+            rotate(world)
         _keep_up(world)
     _snapshot(world)
     world.write(5, EPOCH)
@@ -104,11 +111,12 @@ def audit(
     depth: Depth = Depth.OBJECTS,
     *,
     key: bool = True,
+    sheet: Signer = SIGNER,
     identity=IDENTITY,
     **scope,
 ) -> Audit:
     outside = [Outside("the kept note", note)] if note is not None else []
-    return verify(lambda: (store, identity), Scope(depth, [SIGNER.verifier] if key else [], outside, **scope))
+    return verify(lambda: (store, identity), Scope(depth, [sheet.verifier] if key else [], outside, **scope))
 
 
 def assert_found(found: Audit, *keys: str) -> None:

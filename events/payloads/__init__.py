@@ -27,6 +27,7 @@ MODELS: Mapping[str, type[EventPayload]] = {
     "id.rekam.care.ImmunisationGiven": care.ImmunisationGiven,
     "id.rekam.care.NoteWritten": care.NoteWritten,
     "id.rekam.care.NoteAmended": care.NoteAmended,
+    "id.rekam.care.DocumentAttached": care.DocumentAttached,
     "id.rekam.care.EnteredInError": care.EnteredInError,
     "id.rekam.laboratory.LaboratoryOrdered": laboratory.LaboratoryOrdered,
     "id.rekam.laboratory.SpecimenCollected": laboratory.SpecimenCollected,

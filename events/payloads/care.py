@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from events.payload_fields import Bytes16, Date, EventPayload, Int, Key, Micros, Text
+from events.payload_fields import Bytes16, Bytes32, Date, EventPayload, Int, Key, Long, Micros, Text
 from events.payloads.common import Coding, Component, Origin, Quantity, Reaction
 
 
@@ -480,13 +480,63 @@ class NoteAmended(EventPayload):
     """Where it was imported from; null if it was recorded here."""
 
 
+class DocumentAttached(EventPayload):
+    """A document that came as a file: a scan, a consent, a letter. The file itself is a blob beside the
+    log, named here by its digests, or stands in the original where it is small."""
+
+    type_name: ClassVar[str] = "id.rekam.care.DocumentAttached"
+
+    record_id: Key
+    """The document's id: unique in its stream among its kind; the FHIR id of an imported one."""
+
+    encounter_id: Key | None = None
+    """The record_id of the encounter it belongs to."""
+
+    status: Text
+    """FHIR's document status: current, superseded, entered-in-error."""
+
+    code: Coding | None = None
+    """What kind of document it is; LOINC where possible."""
+
+    text: Text | None = None
+    """The same in words, as entered: consent, referral, scan; all there is when it was not coded."""
+
+    title: Text | None = None
+    """Its heading, or the name of its file."""
+
+    media_type: Text
+    """What the file is: application/pdf, image/jpeg, as RFC 6838 has it, in lower case."""
+
+    size_bytes: Long
+    """How many bytes the file has."""
+
+    content_sha256: Bytes32
+    """SHA-256 of the file's bytes."""
+
+    blob_sha256: Bytes32 | None = None
+    """SHA-256 of the blob that holds the file, which names it; null where the file stands in
+    origin.original."""
+
+    practitioner: Text | None = None
+    """Who wrote it: a practitioner's record_id, or system|value as the source names them."""
+
+    corrects: Bytes16 | None = None
+    """The event that this one corrects, with its full new content; null for the first."""
+
+    reason: Text | None = None
+    """Why it was corrected."""
+
+    origin: Origin | None = None
+    """Where it was imported from; null if it was recorded here."""
+
+
 class EnteredInError(EventPayload):
     """A record should never have been there: it stays, marked entered-in-error. Charges and payments have
     their own void."""
 
     type_name: ClassVar[str] = "id.rekam.care.EnteredInError"
 
-    kind: Literal["encounter", "observation", "diagnosis", "allergy", "procedure", "prescription", "administration", "immunisation", "note", "laboratory_order", "specimen", "laboratory_result", "laboratory_report"]
+    kind: Literal["encounter", "observation", "diagnosis", "allergy", "procedure", "prescription", "administration", "immunisation", "note", "document", "laboratory_order", "specimen", "laboratory_result", "laboratory_report"]
     """What kind of record."""
 
     record_id: Key

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from events.payload_fields import Bytes32, Code, Date, DecimalText, Int, Key, Part, Text
+from events.payload_fields import Bytes32, Code, Date, DecimalText, Int, Key, Long, Part, Text
 
 
 class Identifier(Part):
@@ -101,6 +101,19 @@ class Coverage(Part):
     """Last day, a date as given."""
 
 
+class OriginFile(Part):
+    """A file that was taken out of a resource as received, and is a blob."""
+
+    content_sha256: Bytes32
+    """SHA-256 of the file's bytes."""
+
+    size_bytes: Long
+    """How many bytes the file has."""
+
+    blob_sha256: Bytes32
+    """SHA-256 of the blob that holds it, which names it."""
+
+
 class Origin(Part):
     """Where an imported fact comes from, with the resource as it was received, so that nothing unmapped
     is lost."""
@@ -119,7 +132,11 @@ class Origin(Part):
     numbers as given), so that another layout is no change."""
 
     original: bytes
-    """The resource as received: JSON in UTF-8, compressed with zstd."""
+    """The resource as received: JSON in UTF-8, compressed with zstd. Where the base64 of one of its files
+    stood, 'blob:' and the file's content_sha256 in hex stand."""
+
+    files: list[OriginFile] = Field(default_factory=list)
+    """The files that were taken out of it."""
 
 
 class Coding(Part):

@@ -28,6 +28,7 @@ KINDS: Mapping[str, sa.Table] = {
     "administration": tables.ADMINISTRATIONS,
     "immunisation": tables.IMMUNISATIONS,
     "note": tables.NOTES,
+    "document": tables.DOCUMENTS,
     "laboratory_order": tables.LABORATORY_ORDERS,
     "specimen": tables.SPECIMENS,
     "laboratory_result": tables.LABORATORY_RESULTS,
@@ -84,5 +85,6 @@ FOLDS: Mapping[str, Fold] = {
     "id.rekam.care.ImmunisationGiven": record_fold(tables.IMMUNISATIONS, "immunisation"),
     "id.rekam.care.NoteWritten": record_fold(tables.NOTES, "note", CURRENT),
     "id.rekam.care.NoteAmended": note_amended,
+    "id.rekam.care.DocumentAttached": record_fold(tables.DOCUMENTS, "document"),
     "id.rekam.care.EnteredInError": entered_in_error,
 }

@@ -14,7 +14,8 @@ from typing import NamedTuple, TypeAlias
 from events.errors import BadInput, Corrupt
 from replicator.auditing.findings import Findings, What
 from replicator.auditing.history import History
-from replicator.note import TreeHead, Verifier, open_note, parse_head
+from replicator.note import TreeHead, parse_head
+from replicator.trust import Keyring
 
 Cosigned: TypeAlias = Callable[[bytes], str | None]
 """The newest note -> the name of a witness that cosigned it, whose signature was verified; None where none did."""
@@ -38,14 +39,12 @@ class Outsider(NamedTuple):
     signed: TreeHead
 
 
-def verified_outside(
-    notes: Sequence[Outside], verifiers: Sequence[Verifier], reasons: list[str]
-) -> list[Outsider]:
+def verified_outside(notes: Sequence[Outside], keys: Keyring, reasons: list[str]) -> list[Outsider]:
     """Those that say something; why others do not goes to `reasons`."""
     found = []
     for outside in notes:
         try:
-            signed = parse_head(open_note(outside.note, verifiers, outside.name), outside.name)
+            signed = parse_head(keys.open(outside.note, outside.name)[0], outside.name)
         except (Corrupt, BadInput) as error:
             reasons.append(error.message)
             continue

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from events.attachments import Kept, NoKey, files_of, open_blob
 from events.avro_schema import fingerprint
+from events.blobs import named_by
 from events.catalogue import SEALED
 from events.codec import MAGIC, Control, as_rewind, decode_control, decode_events
 from events.envelope import Event, EventId
@@ -27,9 +29,12 @@ from replicator.entries import Entry, SchemaEntry, SegmentEntry, digest, natural
 from replicator.holes import holes
 from replicator.manifest import Manifest, manifest_leaf, parse_manifest
 from replicator.merkle import leaf_hash, root_from_inclusion
-from replicator.note import TreeHead, Verifier, open_note, parse_head, split_note
+from replicator.note import TreeHead, Verifier, parse_head, split_note
 from replicator.segment import read_record
+from replicator.trust import Keyring, carried
 
+BLOBS = "blobs"
+"""The member that is there only where files were attached."""
 _MEMBERS = {
     *("kind", "format", "stream", "at", "position", "segments", "schemas", "keys"),
     *("note", "manifest", "manifest_path"),
@@ -45,6 +50,19 @@ NOT_PROVEN = (
     "that the clinic signed no other history: compare the checkpoint's root with one that was kept elsewhere",
     "that what was recorded is true",
 )
+
+
+class AttachedFile(NamedTuple):
+    """A file that an event of the patient names."""
+
+    partition: Partition
+    offset: int
+    """Of the event."""
+    kept: Kept
+    content: bytes | None
+    """None where it is not in the file, or the key that opens it is not."""
+    is_there: bool
+    """Whether its blob is in the file: proven, opened or not."""
 
 
 class Proven(NamedTuple):
@@ -68,6 +86,7 @@ class Evidence:
     head: TreeHead
     events: tuple[Proven, ...]
     rewinds: tuple[tuple[int, Rewind], ...]
+    files: tuple[AttachedFile, ...]
     stated_by: str | None
     """Who signed that nothing was left out, and which moment it is of; None: nobody."""
 
@@ -82,6 +101,9 @@ class Evidence:
             "no rewind of the archive bears the epoch of one of these events": Verdict.UNKNOWN_EPOCH
             in verdicts,
             "this release cannot read one of the events": None in verdicts,
+            "an attached file that an event names is not in the file": not all(
+                file.is_there for file in self.files
+            ),
         }
         return tuple(reason for reason, holds in found.items() if holds)
 
@@ -94,28 +116,30 @@ def check_evidence(data: bytes, verifier: Verifier, where: str) -> Evidence:
     """Raises Corrupt naming `where` and what does not fit."""
     raw = parse_canonical(data[:-1] if data.endswith(b"\n") else b"", where)
     try:
-        stated_by = _check_whole(raw, verifier, where)
-        return _Checking(raw, verifier, where).evidence(stated_by)
+        keys = carried(verifier, [str(statement) for statement in raw.get("signers", ())])
+        stated_by = verifier.name if _check_whole(raw, keys, where) else None
+        return _Checking(raw, keys, where).evidence(stated_by)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, BadInput) as error:
         raise Corrupt(f"{where} is not evidence of format {FORMAT} ({type(error).__name__})") from None
 
 
-def _check_whole(raw: dict[str, Any], verifier: Verifier, where: str) -> str | None:
+def _check_whole(raw: dict[str, Any], keys: Keyring, where: str) -> bool:
+    """Whether somebody with the clinic's key states it. Raises Corrupt."""
     value = {name: member for name, member in raw.items() if name not in ("digest", "statement")}
-    if set(value) != _MEMBERS or (raw["kind"], raw["format"]) != (KIND, FORMAT):
+    if set(value) - {"signers", BLOBS} != _MEMBERS or (raw["kind"], raw["format"]) != (KIND, FORMAT):
         raise Corrupt(f"{where} is not evidence of format {FORMAT}")
     if hashlib.sha256(canonical(value)).hexdigest() != raw["digest"]:
         raise Corrupt(f"{where} was changed: its digest does not fit")
     if raw["statement"] is None:
-        return None
-    if _signed_alone(raw["statement"], verifier, f"{where}: its statement") != statement_text(raw["digest"]):
+        return False
+    if _signed_alone(raw["statement"], keys, f"{where}: its statement") != statement_text(raw["digest"]):
         raise Corrupt(f"{where}: what was signed is another file")
-    return verifier.name
+    return True
 
 
-def _signed_alone(note: str, verifier: Verifier, where: str) -> bytes:
-    """The text of a note that bears this key's signature and no other line, which nobody would have verified."""
-    text = open_note(note.encode(), [verifier], where)
+def _signed_alone(note: str, keys: Keyring, where: str) -> bytes:
+    """The text of a note that bears one such key's signature and no other line, which nobody would have verified."""
+    text, _ = keys.open_newest(note.encode(), where)
     if len(split_note(note.encode(), where)[1]) != 1:
         raise Corrupt(f"{where} bears other signatures too")
     return text
@@ -124,12 +148,13 @@ def _signed_alone(note: str, verifier: Verifier, where: str) -> bytes:
 class _Checking:
     """One file on its way."""
 
-    def __init__(self, raw: dict[str, Any], verifier: Verifier, where: str) -> None:
+    def __init__(self, raw: dict[str, Any], keys: Keyring, where: str) -> None:
         self._raw, self._where = raw, where
         note = f"{where}: the checkpoint's note"
-        self._head = parse_head(_signed_alone(raw["note"], verifier, note), note)
+        self._head = parse_head(_signed_alone(raw["note"], keys, note), note)
         self._manifest = self._read_manifest()
-        self._ciphers = {name: AESGCM(bytes.fromhex(secret)) for name, secret in raw["keys"].items()}
+        self._secrets = {name: bytes.fromhex(secret) for name, secret in raw["keys"].items()}
+        self._ciphers = {name: AESGCM(secret) for name, secret in self._secrets.items()}
 
     def evidence(self, stated_by: str | None) -> Evidence:
         raw, stream = self._raw, self._raw["stream"]
@@ -149,7 +174,10 @@ class _Checking:
         judged = tuple(self._opened(one) for one in _judged(events, Effect(rewinds, position)))
         if any(one.event.stream != stream for one in judged if one.event):
             raise self._wrong("an event in it is of another stream")
-        return Evidence(stream, at, position, self._manifest, self._head, judged, tuple(rewinds), stated_by)
+        files = tuple(self._files(judged, stream))
+        return Evidence(
+            stream, at, position, self._manifest, self._head, judged, tuple(rewinds), files, stated_by
+        )
 
     def _wrong(self, what: str) -> Corrupt:
         return Corrupt(f"{self._where}: {what}")
@@ -235,6 +263,34 @@ class _Checking:
         if payload is None:
             raise self._wrong(f"the key in it does not open {one.partition}@{one.record.offset}")
         return one._replace(event=event._replace(payload=payload))
+
+    def _files(self, events: Sequence[Proven], stream: str) -> Iterator[AttachedFile]:
+        """Each file that an event names, opened where its key is in the file; a blob that no record names is none."""
+        named = {digest for one in events for digest in named_by(one.record.headers)}
+        blobs = {bytes.fromhex(name): data for name, data in self._raw.get(BLOBS, {}).items()}
+        if not blobs.keys() <= named:
+            raise self._wrong("it holds an attached file that no event in it names")
+        held = {digest: self._blob(digest, data) for digest, data in blobs.items()}
+        for one in events:
+            told = files_of(one.event.payload) if one.event else []
+            for kept in told:
+                data = held.get(kept.blob_sha256)
+                content = None if data is None else self._content(data, stream, kept)
+                yield AttachedFile(one.partition, one.record.offset, kept, content, data is not None)
+
+    def _blob(self, blob: bytes, text: str) -> bytes:
+        data = base64.b64decode(text, validate=True)
+        if hashlib.sha256(data).digest() != blob:
+            raise self._wrong(f"the attached file {blob.hex()} in it has other bytes")
+        return data
+
+    def _content(self, data: bytes, stream: str, kept: Kept) -> bytes | None:
+        try:
+            return open_blob(data, stream, kept.content_sha256, kept.size_bytes, self._secrets.get)
+        except NoKey:
+            return None
+        except Corrupt as error:
+            raise self._wrong(f"the attached file {kept.blob_sha256.hex()}: {error.message}") from None
 
     def _rewind(self, record: Record) -> Rewind:
         control = decode_control(record.value)

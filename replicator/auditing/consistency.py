@@ -5,7 +5,8 @@ The file holds both notes as they were signed and O(log n) hashes: whoever has t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from events.errors import ArchiveDiverged, BadInput, Corrupt
@@ -16,8 +17,9 @@ from replicator.canonical import canonical, parse_canonical
 from replicator.checkpoints import checkpoints_after, leaves_of
 from replicator.config import read_config
 from replicator.manifest import config_leaf
-from replicator.note import TreeHead, Verifier, open_note, parse_head
+from replicator.note import SignedHead, TreeHead, Verifier, parse_head
 from replicator.stores import ObjectReader
+from replicator.trust import Keyring, carried, read_handovers
 
 KIND = "rekam consistency proof"
 
@@ -25,14 +27,15 @@ KIND = "rekam consistency proof"
 class Leaves:
     """The hashes of all leaves of an archive's tree, and the note of each checkpoint: 32 bytes a leaf."""
 
-    def __init__(self, store: ObjectReader, verifiers: Sequence[Verifier]) -> None:
+    def __init__(self, store: ObjectReader, verifiers: Iterable[Verifier]) -> None:
         """Reads every checkpoint. Raises Corrupt, ArchiveGap, ArchiveDiverged, Refused, StoreUnavailable."""
         config, data = read_config(store)
         self.hashes = [config_leaf(data)]
-        self.notes: list[tuple[bytes, TreeHead]] = []
+        self.keys = Keyring(verifiers, partial(read_handovers, store))
+        self.notes: list[tuple[bytes, SignedHead]] = []
         tree = merkle.Frontier()
         tree.append(self.hashes[0])
-        for read in checkpoints_after(store, 0, config.origin, verifiers):
+        for read in checkpoints_after(store, 0, config.origin, self.keys):
             _, new = leaves_of(read)
             for leaf in new:
                 tree.append(leaf)
@@ -51,11 +54,9 @@ class Leaves:
         return self.notes[n - 1][0]
 
 
-def prove(leaves: Leaves, first: bytes, second: bytes, verifiers: Sequence[Verifier]) -> bytes:
+def prove(leaves: Leaves, first: bytes, second: bytes) -> bytes:
     """The file. Raises ArchiveDiverged where a note is not of this archive's tree, Corrupt, BadInput."""
-    old, new = (
-        _signed(note, verifiers, name) for note, name in ((first, "the first"), (second, "the second"))
-    )
+    old, new = _heads(leaves.keys, first, second)
     if old.size > new.size:
         raise BadInput("the first checkpoint is newer than the second", "name them the other way round")
     for head in (old, new):
@@ -65,6 +66,7 @@ def prove(leaves: Leaves, first: bytes, second: bytes, verifiers: Sequence[Verif
                 f"no tree of {head.size} leaves of this archive is the one that this note signs",
                 "the archive was rolled back or rewritten, or the note is of another one",
             )
+    signers = [handover.note.decode() for handover in leaves.keys.handovers()]
     proof = merkle.consistency_proof(leaves.hashes[: new.size], old.size)
     return (
         canonical(
@@ -73,15 +75,17 @@ def prove(leaves: Leaves, first: bytes, second: bytes, verifiers: Sequence[Verif
                 "first": first.decode(),
                 "second": second.decode(),
                 "proof": [step.hex() for step in proof],
+                **({"signers": signers} if signers else {}),
             }
         )
         + b"\n"
     )
 
 
-def _signed(note: bytes, verifiers: Sequence[Verifier], which: str) -> TreeHead:
-    where = f"{which} note"
-    return parse_head(open_note(note, verifiers, where), where)
+def _heads(keys: Keyring, first: bytes, second: bytes) -> tuple[TreeHead, TreeHead]:
+    """Raises Corrupt where a note is not signed as it must be: the second by no key from before the one given."""
+    one, two = "the first note", "the second note"
+    return parse_head(keys.open(first, one)[0], one), parse_head(keys.open_newest(second, two)[0], two)
 
 
 def check_consistency(data: bytes, verifier: Verifier, where: str) -> Checked:
@@ -92,13 +96,14 @@ def check_consistency(data: bytes, verifier: Verifier, where: str) -> Checked:
             raise ValueError
         proof = [bytes.fromhex(step) for step in told["proof"]]
         first, second = told["first"].encode(), told["second"].encode()
-        exact = [step.hex() for step in proof] == told["proof"] and set(told) == {
+        exact = [step.hex() for step in proof] == told["proof"] and set(told) - {"signers"} == {
             *("kind", "first", "second", "proof"),
         }
+        signers = [str(statement) for statement in told.get("signers", ())]
     except (Corrupt, KeyError, TypeError, ValueError, AttributeError):
         raise BadInput(f"{where} is not a proof of consistency") from None
     try:
-        old, new = _signed(first, [verifier], "the first"), _signed(second, [verifier], "the second")
+        old, new = _heads(carried(verifier, signers), first, second)
     except Corrupt as error:
         return Checked(Outcome.INVALID, (error.message,), told)
     shown = {"origin": new.origin, "first_leaves": old.size, "second_leaves": new.size}

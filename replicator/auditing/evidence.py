@@ -4,7 +4,8 @@ Each record is proven to stand in its segment's tree, and the segment in the arc
 checkpoint's note signs. All of control's segments stand in it with their proofs, because their entries name every
 rewind: so no rewind can be left out. What nothing proves (that no event behind the last one was left out; which moment
 the position stands for) is stated by whoever made the file, under the clinic's signature where there is a key.
-What is sealed stands in it sealed, as it was signed, beside the patient's keys that open it.
+What is sealed stands in it sealed, as it was signed, beside the patient's keys that open it. Attached files stand in it
+as the blobs whose digests the events, and the headers of their records, name: so they are proven with them.
 The hashes of neighbours in a tree say nothing of what they are hashes of, so no other patient is disclosed.
 """
 
@@ -12,12 +13,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from events.blobs import named_by
 from events.codec import BODY, MAGIC
 from events.errors import ArchiveDiverged, BadInput
+from events.log import Record
 from events.position import CONTROL_PARTITION, Partition, Position
 from replicator.archive_index import ArchiveIndex
 from replicator.canonical import canonical
@@ -29,6 +33,7 @@ from replicator.holes import covering
 from replicator.manifest import config_leaf
 from replicator.merkle import leaf_hash, root_and_paths
 from replicator.note import Signer, sign_note
+from replicator.rotations import statements_of
 from replicator.segment import read_record, split_segment
 
 KIND = "rekam evidence"
@@ -66,10 +71,11 @@ def make_evidence(
     entries = [entry for entry, _ in wanted.values()]
     told: dict[str, dict[str, Any]] = {entry.key: {"entry": entry.raw, "records": []} for entry in entries}
     fingerprints: set[bytes] = set()
+    named: set[bytes] = set()
     for segment, plain in fetch_ahead(
         index.store, [e for e in entries if wanted[e.key][1]], index.identity_key
     ):
-        told[segment.key]["records"] = _records(segment, plain, wanted[segment.key][1], fingerprints)
+        told[segment.key]["records"] = _records(segment, plain, wanted[segment.key][1], fingerprints, named)
     schemas = [schema for schema in index.schemas if schema.fingerprint in fingerprints]
     for schema in schemas:
         told[schema.key] = {"entry": schema.raw, "text": fetch(index.store, schema, None).decode()}
@@ -84,8 +90,19 @@ def make_evidence(
         "schemas": [told[schema.key] for schema in schemas],
         "keys": {name: secret.hex() for name, secret in (keys or {}).items()},
         **newest,
+        **({"signers": signers} if (signers := statements_of(index)) else {}),
     }
+    if blobs := _blobs(index, named):
+        value["blobs"] = blobs
     return finished(value, signer)
+
+
+def records_of(data: bytes) -> Iterator[Record]:
+    """The patient's records in a file that `make_evidence` made."""
+    for segment in json.loads(data)["segments"]:
+        if segment["entry"]["partition"] != str(CONTROL_PARTITION):
+            for told in segment["records"]:
+                yield read_record(base64.b64decode(told["record"]), segment["entry"]["key"])
 
 
 def finished(value: dict[str, Any], signer: Signer | None) -> bytes:
@@ -115,7 +132,7 @@ def _wanted(index: ArchiveIndex, offsets: Offsets, control: int) -> dict[str, tu
 
 
 def _records(
-    entry: SegmentEntry, plain: bytes, offsets: Sequence[int], fingerprints: set[bytes]
+    entry: SegmentEntry, plain: bytes, offsets: Sequence[int], fingerprints: set[bytes], named: set[bytes]
 ) -> list[dict[str, Any]]:
     records = split_segment(plain, entry.first, entry.stop, entry.key)
     sha256 = hashlib.sha256
@@ -124,12 +141,24 @@ def _records(
     if root != entry.root:
         raise _not_signed(entry.key)
     kept = [records[offset - entry.first] for offset in offsets]
-    values = (read_record(record, entry.key).value or b"" for record in kept)
-    fingerprints |= {fingerprint_of(value) for value in values if value.startswith(MAGIC)}
+    for record in (read_record(one, entry.key) for one in kept):
+        if record.value is not None and record.value.startswith(MAGIC):
+            fingerprints.add(fingerprint_of(record.value))
+        named.update(named_by(record.headers))
     return [
         {"record": base64.b64encode(record).decode(), "path": _hex(paths[offset - entry.first])}
         for record, offset in zip(kept, offsets, strict=True)
     ]
+
+
+def _blobs(index: ArchiveIndex, named: Collection[bytes]) -> dict[str, str]:
+    """digest -> base64, of those that the archive holds. Raises as `fetching.fetch`."""
+    held = index.blobs
+    entries = [held[digest] for digest in sorted(named) if digest in held]
+    return {
+        entry.plain.hex(): base64.b64encode(data).decode()
+        for entry, data in fetch_ahead(index.store, entries, index.identity_key)
+    }
 
 
 def fingerprint_of(value: bytes) -> bytes:
@@ -160,7 +189,7 @@ class _Tree:
         _, data = read_config(index.store)
         self.leaves = [config_leaf(data)]
         self.note = self.manifest = ""
-        for read in checkpoints_after(index.store, 0, index.config.origin, index.verifiers):
+        for read in checkpoints_after(index.store, 0, index.config.origin, index.keys):
             if read.n > index.head.n:
                 break
             raw, new = leaves_of(read)

@@ -15,10 +15,10 @@ from typing import NamedTuple, TypeAlias
 from events.errors import LostData
 from replicator.auditing.findings import Finding, What
 from replicator.auditing.folding import Piece
-from replicator.auditing.objects import ahead, judge_schema
+from replicator.auditing.objects import ahead, judge_rotation, judge_schema
 from replicator.auditing.records import Looked, look_at_part, look_at_segment
 from replicator.encryption import Identity, unseal
-from replicator.entries import Entry, SchemaEntry, SegmentEntry, SnapshotEntry
+from replicator.entries import Entry, RecipientsEntry, SchemaEntry, SegmentEntry, SignerEntry, SnapshotEntry
 from replicator.snapshot import Part, TableFact, parse_snapshot
 from replicator.stores import NoSuchObject, ObjectReader
 
@@ -66,6 +66,8 @@ def examine(task: Task, store: ObjectReader, identity: Identity | None, records:
     tables: tuple[TableFact, ...] = ()
     if isinstance(named, SchemaEntry):
         looked = Looked(tuple(filter(None, [judge_schema(named, data)])))
+    elif isinstance(named, RecipientsEntry | SignerEntry):
+        looked = Looked(tuple(filter(None, [judge_rotation(named, data)])))
     elif isinstance(named, SnapshotEntry):
         looked, tables = _look_at_snapshot(named, data)
     if records:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from events.errors import Corrupt
@@ -20,7 +20,7 @@ from replicator.auditing.findings import Findings, What
 from replicator.auditing.folding import Fold
 from replicator.checkpoints import READ_THREADS, signed_head
 from replicator.copying import key_digest
-from replicator.entries import End
+from replicator.entries import End, SignerEntry
 from replicator.joined import Checkpoint, joined_range, split_checkpoints
 from replicator.manifest import (
     Head,
@@ -32,9 +32,11 @@ from replicator.manifest import (
     note_key,
     parse_manifest,
     resume,
+    wrong_keys,
 )
-from replicator.note import TreeHead, Verifier
+from replicator.note import SignedHead, Verifier
 from replicator.stores import NoSuchObject, ObjectReader
+from replicator.trust import Keyring
 
 READ_AT_ONCE = 256
 """Checkpoints whose own objects are asked for together."""
@@ -55,7 +57,7 @@ class Candidate(NamedTuple):
 
     note: bytes
     data: bytes
-    signed: TreeHead
+    signed: SignedHead
     head: Head
 
 
@@ -73,7 +75,7 @@ class History:
     head: Head
     """The newest that was read."""
     fold: Fold
-    signed: TreeHead | None = None
+    signed: SignedHead | None = None
     """What the newest note says, its signature verified."""
     roots: dict[int, Root] = field(default_factory=dict)
     """Of the sizes that were asked for."""
@@ -94,27 +96,30 @@ class Auditor:
         store: ObjectReader,
         config: bytes,
         origin: str,
-        verifiers: Sequence[Verifier],
+        keys: Keyring,
         listing: Mapping[str, int],
         findings: Findings,
         *,
+        first: Verifier | None = None,
         sizes: Iterable[int] = (),
         keep_pieces: bool = False,
     ) -> None:
-        """`listing`: key -> size. `sizes`: of the trees whose roots are asked for."""
-        self._store, self._origin, self._verifiers = store, origin, verifiers
+        """`listing`: key -> size. `first`: archive.json's key. `sizes`: of the trees whose roots are asked for."""
+        self._store, self._origin, self._keys = store, origin, keys
         self._listing, self._findings, self._sizes = listing, findings, frozenset(sizes)
         fold = Fold(listing, self._get, findings, keep_pieces=keep_pieces)
-        self.history = History(first_head(config), fold)
+        self.history = History(first_head(config, first), fold)
         self._known_note = self._known_tree = True
         self._leaves = array("Q", [1])
         """leaves after checkpoint n, at place n."""
-        self._strays: list[tuple[str, TreeHead]] = []
+        self._strays: list[tuple[str, SignedHead]] = []
         self._joined = sorted(
             (r[0], r[1], key) for key in listing if (r := joined_range(key)) is not None and r[0] <= r[1]
         )
         self._boundaries = {n for first, last, _ in self._joined for n in (first, last)}
         self._missing: list[int] = []
+        self._retired: dict[Verifier, int] = {}
+        """Keys that were in force, and the last checkpoint that they signed."""
 
     def walk(self) -> History:
         own = self._list_own()
@@ -182,7 +187,7 @@ class Auditor:
         sources = [(own.note, list(own.manifests.values()))] if own.note is not None else []
         sources += [(c.note, [c.manifest]) for c in held.values()]
         found = [c for note, manifests in sources for c in self._candidates(own.n, note, manifests)]
-        following = [c for c in found if not self._break(c.head)]
+        following = [c for c in found if not self._break(c.head, c.signed.by)]
         chosen = next(iter(following or found), None)
         if chosen is None:
             self._broken(own)
@@ -193,18 +198,18 @@ class Auditor:
 
     def _candidates(self, n: int, note: bytes, manifests: Iterable[bytes]) -> Iterator[Candidate]:
         try:
-            signed = signed_head(note, n, self._origin, self._verifiers)
+            signed = signed_head(note, n, self._origin, self._keys)
         except Corrupt:
             return
         for data in manifests:
             try:
-                head = resume(data, note, signed, n)
+                head = replace(resume(data, note, signed, n), first=self.history.head.first)
             except Corrupt:
                 continue
             yield Candidate(note, data, signed, head)
 
-    def _break(self, head: Head) -> str:
-        """Why a checkpoint does not go on from the one before; empty where it does."""
+    def _break(self, head: Head, by: Collection[Verifier]) -> str:
+        """Why a checkpoint does not go on from the one before; empty where it does. `by`: what signed it."""
         before, manifest = self.history.head, head.manifest
         assert manifest is not None
         if not self._known_tree:
@@ -213,12 +218,20 @@ class Auditor:
             return "its tree does not go on from the one before it"
         if self._known_note and manifest.previous != before.previous:
             return "it names another note before it"
-        return ""
+        return self._wrong_keys(manifest, by)
+
+    def _wrong_keys(self, manifest: Manifest, by: Collection[Verifier]) -> str:
+        retired = [n for verifier, n in self._retired.items() if verifier in by]
+        if retired and self.history.head.signer not in by:
+            return f"it is signed with a key that was retired at checkpoint {max(retired)}"
+        if any(isinstance(e, SignerEntry) and e.verifier in self._retired for e in manifest.entries):
+            return "it hands over to a key that was retired"
+        return wrong_keys(self.history.head, manifest, by)
 
     def _accept(self, chosen: Candidate) -> None:
         manifest = chosen.head.manifest
         assert manifest is not None
-        why = self._break(chosen.head)
+        why = self._break(chosen.head, chosen.signed.by)
         if why and manifest.n == 1 and manifest.before.size == 1:
             self._findings.add(
                 What.EDITED, "archive.json", "it is not the one that the first checkpoint covers"
@@ -226,9 +239,18 @@ class Auditor:
         elif why:
             self._findings.add(What.FORKED, f"checkpoint {manifest.n}", why)
         self._check_rises(manifest)
+        if not why:
+            self._follow_keys(manifest)
         self._go_on(chosen.head, chosen.data)
         self.history.signed = chosen.signed
         self._known_note = True
+
+    def _follow_keys(self, manifest: Manifest) -> None:
+        """A checkpoint that is signed as it must be says which key is in force behind it, if its statement is lost."""
+        for entry in manifest.entries:
+            if isinstance(entry, SignerEntry):
+                self._retired[entry.previous] = manifest.n
+                self._keys.follow(entry.previous, entry.verifier)
 
     def _check_rises(self, manifest: Manifest) -> None:
         where = manifest_key(manifest.n, manifest.to_bytes())
@@ -274,15 +296,15 @@ class Auditor:
                 if not same or checkpoint.manifest != chosen.data:
                     self.history.contradicted.setdefault(joined, f"it holds another checkpoint {own.n}")
 
-    def _same_note(self, n: int, note: bytes, signed: TreeHead) -> bool:
+    def _same_note(self, n: int, note: bytes, signed: SignedHead) -> bool:
         try:
-            return signed_head(note, n, self._origin, self._verifiers) == signed
+            return signed_head(note, n, self._origin, self._keys) == signed
         except Corrupt:
             return False
 
-    def _judge_note(self, n: int, note: bytes, wanted: TreeHead | None) -> None:
+    def _judge_note(self, n: int, note: bytes, wanted: SignedHead | None) -> None:
         try:
-            signed = signed_head(note, n, self._origin, self._verifiers)
+            signed = signed_head(note, n, self._origin, self._keys)
         except Corrupt as error:
             self._findings.add(What.EDITED, note_key(n), error.message)
             return
@@ -310,11 +332,12 @@ class Auditor:
         key, data = provisional
         history.keys.add(key)
         manifest = parse_manifest(data, key)
-        self._go_on(Head(n, manifest, own.note or b"", grown(manifest.before, manifest, data)), data)
+        tree = grown(manifest.before, manifest, data)
+        self._go_on(Head(n, manifest, own.note or b"", tree, history.head.first), data)
 
-    def _signed(self, n: int, note: bytes) -> TreeHead | None:
+    def _signed(self, n: int, note: bytes) -> SignedHead | None:
         try:
-            return signed_head(note, n, self._origin, self._verifiers)
+            return signed_head(note, n, self._origin, self._keys)
         except Corrupt:
             return None
 

@@ -12,9 +12,21 @@ from typing import Protocol, TypeVar
 from events.avro_schema import fingerprint
 from events.errors import BadInput
 from replicator.auditing.findings import Finding, What
+from replicator.blobs import blob_key
 from replicator.copying import key_digest
-from replicator.entries import CheckpointsEntry, Entry, SchemaEntry, SegmentEntry, SnapshotEntry, SummaryEntry
+from replicator.entries import (
+    BlobEntry,
+    CheckpointsEntry,
+    Entry,
+    RecipientsEntry,
+    SchemaEntry,
+    SegmentEntry,
+    SignerEntry,
+    SnapshotEntry,
+    SummaryEntry,
+)
 from replicator.joined import joined_key
+from replicator.rotations import recipients_key, says_what_its_entry_does, signer_key
 from replicator.segment import segment_key
 from replicator.summary import names_summary
 
@@ -89,6 +101,9 @@ def _fits(entry: Entry) -> bool:
         return entry.key == segment_key(
             entry.partition, entry.first, entry.stop, entry.first_time, stored, suffix
         )
+    if isinstance(entry, BlobEntry):
+        suffix = ".age" if entry.key.endswith(".age") else ""
+        return entry.key == blob_key(entry.plain.hex(), stored, suffix)
     if isinstance(entry, SchemaEntry):
         return entry.key == f"schemas/{entry.fingerprint.hex()}-{stored}.avsc"
     if isinstance(entry, SnapshotEntry):
@@ -97,6 +112,10 @@ def _fits(entry: Entry) -> bool:
         return entry.key == joined_key(entry.first.n, entry.last.n, stored)
     if isinstance(entry, SummaryEntry):
         return names_summary(entry.key, entry.n, stored)
+    if isinstance(entry, RecipientsEntry):
+        return entry.key == recipients_key(stored)
+    if isinstance(entry, SignerEntry):
+        return entry.key == signer_key(stored)
     return True
 
 
@@ -108,6 +127,13 @@ def judge_schema(entry: SchemaEntry, data: bytes) -> Finding | None:
     except (ValueError, KeyError, TypeError, BadInput):
         pass
     return Finding(What.CONTRADICTORY, entry.key, "its text has another fingerprint")
+
+
+def judge_rotation(entry: RecipientsEntry | SignerEntry, data: bytes) -> Finding | None:
+    """An entry that says more than the object that both keys signed, or that people read."""
+    if says_what_its_entry_does(entry, data):
+        return None
+    return Finding(What.CONTRADICTORY, entry.key, "its entry says something else than it does")
 
 
 def digest_of(data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The records of a segment against what its entry claims: the tree over them, offsets, times, epochs, rewinds."""
+"""The records of a segment against what its entry claims: its tree, offsets, times, epochs, rewinds, blobs."""
 
 from __future__ import annotations
 
@@ -52,6 +52,7 @@ class _Seen:
         self._times: list[tuple[int, int, int, int]] = []
         self._epochs: dict[Epoch | None, int] = {}
         self._rewinds: list[tuple[Epoch, int]] = []
+        self._blobs: set[bytes] = set()
 
     def add(self, batch: Sequence[object]) -> None:
         records = list(batch)
@@ -59,6 +60,7 @@ class _Seen:
         self.leaves += [sha256(b"\0" + record).digest() for record in encode_records(records)]  # type: ignore[arg-type]
         found = contents(self._entry.partition, records)  # type: ignore[arg-type]
         self.fingerprints |= found.fingerprints
+        self._blobs |= set(found.blobs)
         time = found.members["time"]
         self._times.append((time["first"], time["last"], time["min"], time["max"]))
         for text, offset in found.members["epochs"]:
@@ -74,6 +76,7 @@ class _Seen:
             "its times": (self._span(), (entry.first_time, entry.last_time, entry.min_time, entry.max_time)),
             "its epochs": (self._epochs, dict(entry.epochs)),
             "its rewinds": (tuple(self._rewinds), entry.rewinds),
+            "its blobs": (tuple(sorted(self._blobs)), entry.blobs),
             "its sync marker": (plain.endswith(sync_marker(root)), True),
         }
         found = [

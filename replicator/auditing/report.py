@@ -12,7 +12,8 @@ from events.errors import BadInput, Corrupt
 from replicator.auditing.findings import Outcome
 from replicator.auditing.verifying import Audit
 from replicator.canonical import canonical, parse_canonical
-from replicator.note import Signer, Verifier, open_note, sign_note
+from replicator.note import Signer, Verifier, sign_note
+from replicator.trust import carried
 
 KIND = "rekam audit report"
 
@@ -53,8 +54,8 @@ def check_report(data: bytes, verifier: Verifier, where: str) -> Checked:
     if b"\n\n" not in data:
         return Checked(Outcome.INCONCLUSIVE, ("nobody signed this report",), told)
     try:
-        open_note(data, [verifier], where)
+        carried(verifier, told.get("signers", ())).open_newest(data, where)
         said = Outcome(told["outcome"])
-    except (Corrupt, KeyError, ValueError) as error:
+    except (Corrupt, KeyError, ValueError, TypeError, AttributeError) as error:
         return Checked(Outcome.INVALID, (getattr(error, "message", "it holds no outcome"),), told)
     return Checked(said, tuple(told.get("reasons", ())), told)

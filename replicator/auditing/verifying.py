@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from events import catalogue
@@ -30,12 +31,13 @@ from replicator.checkpoints import list_checkpoints
 from replicator.config import ArchiveConfig, parse_config
 from replicator.copying import PINS
 from replicator.encryption import SUFFIX
-from replicator.entries import Entry, SchemaEntry, SegmentEntry, SnapshotEntry
+from replicator.entries import Entry, SchemaEntry, SegmentEntry, SignerEntry, SnapshotEntry
 from replicator.holes import current_segments, holes
 from replicator.manifest import CONFIG_KEY, note_key
-from replicator.note import TreeHead, Verifier, open_note, parse_head
+from replicator.note import TreeHead, Verifier, parse_head
 from replicator.snapshot import TableFact
 from replicator.stores import NoSuchObject, ObjectReader
+from replicator.trust import Keyring, read_handovers
 
 Progress = Callable[[int, int], object]
 """(objects looked at, bytes)"""
@@ -93,6 +95,8 @@ class Audit:
     """The newest checkpoint's: the archive is complete through it. Milliseconds UTC."""
     note: bytes = b""
     attested: Attestation = field(default_factory=Attestation)
+    signers: list[str] = field(default_factory=list)
+    """Statements that lead from key to key, where the archive's changed: a report is checked with them."""
 
     @property
     def outcome(self) -> Outcome:
@@ -111,6 +115,7 @@ class Audit:
             "reasons": self.reasons,
             **self.findings.to_json(),
             "counts": vars(self.counts),
+            **({"signers": self.signers} if self.signers else {}),
             "orphans": self.orphans,
         }
 
@@ -146,20 +151,25 @@ class _Verifying:
     def run(self, has_identity: bool) -> None:
         audit, scope = self._audit, self._scope
         config, data = self._config()
-        verifiers = list(scope.verifiers) or ([config.verifier] if config else [])
-        outsiders = verified_outside(scope.outside, verifiers, audit.reasons)
-        audit.origin = self._origin(config, verifiers)
+        first = config.verifier if config else None
+        keys = Keyring(scope.verifiers or filter(None, [first]), partial(read_handovers, self._store))
+        outsiders = verified_outside(scope.outside, keys, audit.reasons)
+        audit.origin = self._origin(config, keys)
+        if first is not None:
+            keys.claim(first)
         history = Auditor(
             self._store,
             data,
             audit.origin,
-            verifiers,
+            keys,
             self._listing,
             audit.findings,
+            first=first,
             sizes=(outsider.signed.size for outsider in outsiders),
             keep_pieces=scope.depth is Depth.RECORDS,
         ).walk()
         self._tell(history)
+        self._judge_newest(history, keys)
         self._judge_range(history)
         self._examine(history, has_identity)
         self._orphans(history)
@@ -182,20 +192,20 @@ class _Verifying:
             self._audit.findings.add(What.EDITED, CONFIG_KEY, error.message)
             return None, data
 
-    def _origin(self, config: ArchiveConfig | None, verifiers: Sequence[Verifier]) -> str:
+    def _origin(self, config: ArchiveConfig | None, keys: Keyring) -> str:
         """What the notes say that they are of: archive.json may be another's, or damaged."""
-        signed = next(self._signed_heads(verifiers), None)
+        signed = next(self._signed_heads(keys), None)
         if signed is None:
             return config.origin if config else ""
         if config and config.origin != signed.origin:
             self._audit.findings.add(What.EDITED, CONFIG_KEY, "the notes are of another archive")
         return signed.origin
 
-    def _signed_heads(self, verifiers: Sequence[Verifier]) -> Iterator[TreeHead]:
+    def _signed_heads(self, keys: Keyring) -> Iterator[TreeHead]:
         for n, listed in list_checkpoints(self._store).items():
             if listed.has_note:
                 try:
-                    yield parse_head(open_note(self._store.get(note_key(n)), verifiers))
+                    yield parse_head(keys.open(self._store.get(note_key(n)), "a note")[0])
                 except (Corrupt, NoSuchObject):
                     continue
 
@@ -206,6 +216,14 @@ class _Verifying:
         counts.checkpoints, counts.leaves = history.checkpoints, history.head.tree.size
         counts.objects = len(history.keys) + (CONFIG_KEY in self._listing)
         counts.size_bytes = sum(self._listing.get(key, 0) for key in (*history.keys, CONFIG_KEY))
+
+    def _judge_newest(self, history: History, keys: Keyring) -> None:
+        """Whoever has a retired key shows an archive from before its end: the sheet does not vouch for that."""
+        if any(isinstance(entry, SignerEntry) for entry in history.fold.current.values()):
+            self._audit.signers = [handover.note.decode() for handover in keys.handovers()]
+        doubt = keys.doubt(history.signed.by) if history.signed else ""
+        if doubt:
+            self._audit.findings.add(What.FORKED, note_key(history.head.n), f"it {doubt}")
 
     def _judge_range(self, history: History) -> None:
         """Law 5: of what counts, no offset is missing."""

@@ -16,7 +16,7 @@ from replicator.config import read_config
 from replicator.joined import Checkpoint
 from replicator.manifest import Head, advance, first_head, manifest_leaf, parse_manifest, resume
 from replicator.merkle import Frontier, leaf_hash, root
-from replicator.note import TreeHead
+from replicator.note import SignedHead
 
 STRIDE = 10_000
 """Checkpoints that are read before the witness is asked: it is caught up with in strides, in bounded memory."""
@@ -104,7 +104,7 @@ def growth_from(index: ArchiveIndex, size: int) -> Growth:
     if size == 0 or size >= index.head.tree.size:
         return Growth(index.head)
     reached = [entry for entry in index.joined if entry.first.leaves <= size]
-    growth = Growth(first_head(read_config(index.store)[1]))
+    growth = Growth(first_head(read_config(index.store)[1], index.config.verifier))
     if reached:
         fitting = [c for c in index.checkpoints(reached[-1]) if _leaves(c) <= size]
         growth = Growth(_resumed(index, fitting[-1]))
@@ -133,18 +133,18 @@ def _behind(index: ArchiveIndex, n: int) -> Iterator[Read]:
                     yield Read(found.n, found.note, _signed(index, found), [found.manifest])
             n = entry.last.n
     if n < index.head.n:
-        for read in checkpoints_after(index.store, n, index.config.origin, index.verifiers):
+        for read in checkpoints_after(index.store, n, index.config.origin, index.keys):
             if read.n > index.head.n:
                 return
             yield read
 
 
-def _signed(index: ArchiveIndex, found: Checkpoint) -> TreeHead:
-    return signed_head(found.note, found.n, index.config.origin, index.verifiers)
+def _signed(index: ArchiveIndex, found: Checkpoint) -> SignedHead:
+    return signed_head(found.note, found.n, index.config.origin, index.keys)
 
 
 def _resumed(index: ArchiveIndex, found: Checkpoint) -> Head:
-    return resume(found.manifest, found.note, _signed(index, found), found.n)
+    return resume(found.manifest, found.note, _signed(index, found), found.n, index.config.verifier)
 
 
 def _leaves(found: Checkpoint) -> int:

@@ -65,8 +65,11 @@ class WitnessFolder:
             ) from None
         return cls(path, Cosigner.parse(text))
 
-    def trust(self, origin: str, verifier: Verifier) -> None:
-        """Cosigns that origin's checkpoints from now on, where this key signed them. Twice is once."""
+    def trust(self, origin: str, verifier: Verifier, *, only: bool = False) -> None:
+        """Cosigns that origin's checkpoints from now on, where this key signed them. Twice is once.
+
+        `only`: and no other key, of a clinic that rotated its own.
+        """
         if not origin or len(origin.encode()) > MAX_ORIGIN_BYTES or not origin.isprintable():
             raise BadConfiguration(
                 f"an origin is one line of up to {MAX_ORIGIN_BYTES} bytes", "the first line of every note"
@@ -75,7 +78,7 @@ class WitnessFolder:
             raise Refused("a witness does not vouch for itself", "give the clinic's verification key")
         with disk_errors(self.path), folder_lock(self.path):
             place = self._place(origin)
-            known = self.trusted().get(origin, ())
+            known = () if only else self.trusted().get(origin, ())
             text = _origin_text(origin, list(dict.fromkeys([*known, verifier])))
             if place.exists():
                 self._put(place / _ORIGIN_FILE, text)

@@ -102,7 +102,7 @@ def _checking(stop: threading.Event) -> Check:
 
 def _opens(index: ArchiveIndex) -> bool:
     """Whether what the archive holds can be read here."""
-    return index.identity_key is not None or not index.config.recipients
+    return index.identity_key is not None or not index.recipients
 
 
 def expire_old(system: System, tell: Tell) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from replicator.backups import Kind, newest
 from replicator.entries import BackupEntry, DrillEntry, VerificationEntry
-from replicator.verifications import Depth, last_whole
+from replicator.verifications import Depth, Outcome, last_whole
 from services.backups.cadence import Objectives
 
 HOUR = 3_600_000
@@ -108,12 +108,14 @@ def _verify(
 def due_drill(
     drills: Sequence[DrillEntry], backups: Sequence[BackupEntry], now: int, schedule: Schedule
 ) -> bool:
-    """Whether a recovery is to be rehearsed now; the first time as for verifications."""
+    """Whether a recovery is to be rehearsed now; the first time as for verifications, and so soon again where the last
+    came to no result."""
     every = schedule.drill_millis
     if every is None:
         return False
     if drills:
-        return abs(now - drills[-1].time) >= every
+        undecided = drills[-1].outcome == Outcome.INCONCLUSIVE
+        return abs(now - drills[-1].time) >= (min(every, FIRST_MILLIS) if undecided else every)
     return bool(backups) and abs(now - backups[0].begun) >= min(every, FIRST_MILLIS)
 
 

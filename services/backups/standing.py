@@ -75,8 +75,8 @@ class Standing:
             lines.append(f"Verified: {self.verified.depth}, {ago} ago: {self.verified.outcome}.")
         if self.drill is not None:
             ago = show_span(max(0, now - self.drill.time) / MILLIS)
-            took = show_span(self.drill.rto_millis / MILLIS)
-            lines.append(f"Rehearsed: {ago} ago, in {took}: {self.drill.outcome}.")
+            took = f", in {show_span(self.drill.rto_millis / MILLIS)}" if self.drill.rto_millis else ""
+            lines.append(f"Rehearsed: {ago} ago{took}: {self.drill.outcome}.")
         return lines
 
 
@@ -161,9 +161,10 @@ def unrehearsed(
         took = show_span(last.rto_millis / MILLIS)
         yield YELLOW, f"the newest drill took {took}, and the RTO is {show_span(rto)}"
     every = schedule.drill_millis
-    since = last.time if last else backups[0].begun if backups else now
+    decided = [drill.time for drill in drills if drill.outcome != Outcome.INCONCLUSIVE]
+    since = decided[-1] if decided else backups[0].begun if backups else now
     if every is not None and now - since > VERY_LATE * every:
-        what = f"last was {show_span((now - since) / MILLIS)} ago" if last else "it never was"
+        what = f"last was {show_span((now - since) / MILLIS)} ago" if decided else "it never was"
         yield (
             YELLOW,
             f"a recovery is to be rehearsed every {show_span(every / MILLIS)}, and {what}: rekam drill",

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import closing
 
 from events.errors import Busy, LogMissing, LostData, Unavailable
+from events.patient_keys import KeyStore
 from replicator.archive import ArchiveIndex
 from replicator.backups import named, newest
 from replicator.entries import BackupEntry
@@ -48,7 +49,8 @@ def verify_backup(
     try:
         index = system.archive()
         checkpoint = index.head.n
-        _examine(index, label, depth, found, check)
+        with closing(system.patient_keys()) as keys:
+            _examine(index, label, depth, found, check, keys)
         if depth.takes_in(Depth.RESTORE) and not _closed(index, found):
             restored = _rehearse(system, index, _chosen(index, label, every), found, check)
         if depth.takes_in(Depth.SENTINEL) and not found.wrong and not found.open:
@@ -76,18 +78,20 @@ def _outcome(found: Found) -> Outcome:
     return Outcome.INVALID if found.wrong else Outcome.INCONCLUSIVE if found.open else Outcome.OK
 
 
-def _examine(index: ArchiveIndex, label: str | None, depth: Depth, found: Found, check: Check) -> None:
+def _examine(
+    index: ArchiveIndex, label: str | None, depth: Depth, found: Found, check: Check, keys: KeyStore
+) -> None:
     subject = subject_of(index, label, found)
     examine_listing(subject, found)
     check()
     if depth.takes_in(Depth.DIGESTS):
         examine_digests(subject, found, check)
     if depth.takes_in(Depth.DECODE):
-        examine_decode(subject, found, check)
+        examine_decode(subject, found, check, keys)
 
 
 def _closed(index: ArchiveIndex, found: Found) -> bool:
-    return bool(found.wrong) or bool(index.config.recipients and index.identity_key is None)
+    return bool(found.wrong) or bool(index.recipients and index.identity_key is None)
 
 
 def _chosen(index: ArchiveIndex, label: str | None, every: bool) -> list[BackupEntry]:

@@ -187,7 +187,7 @@ def consistency(
         notes = [
             n if isinstance(n, bytes) else leaves.note(n) for n in map(proofs.note_or_number, (first, second))
         ]
-        data = proofs.prove(leaves, notes[0], notes[1], about.verifiers)
+        data = proofs.prove(leaves, notes[0], notes[1])
     except LostData as error:
         complain(error)
         raise typer.Exit(Outcome.INVALID.exit_code) from None
@@ -232,6 +232,10 @@ def check(
     ],
     key: KeyOption = None,
     home: HomeOption = None,
+    files: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where a patient's attached files go, named by their SHA-256."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Verify what an audit wrote, offline, with the key on the sheet alone. Exit code 0, 3 or 4."""
@@ -246,7 +250,8 @@ def check(
         raise BadInput(f"{file} cannot be read: {error.strerror}") from None
     kind = kind_of(data)
     if kind == EVIDENCE:
-        raise typer.Exit(show_evidence(data, known[0], str(file), zone_of(place), as_json).exit_code)
+        outcome = show_evidence(data, known[0], str(file), zone_of(place), as_json, files)
+        raise typer.Exit(outcome.exit_code)
     judge = {REPORT: check_report, proofs.KIND: proofs.check_consistency}.get(kind, _nothing_of_ours)
     found = judge(data, known[0], str(file))
     if as_json:

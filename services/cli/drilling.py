@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from random import Random
 from typing import Annotated
 
@@ -30,18 +29,14 @@ def drill_(
     at: Annotated[
         str | None, typer.Option("--at", metavar="TIME", help="Recover to this moment, not to a random one.")
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Choose the moment by this number again.")
-    ] = None,
     home: HomeOption = None,
     archive: ArchiveOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Rehearse a recovery from the archive alone, into scratch, and compare it with the live history: 0, 3 or 4."""
     place = open_home(home, archive)
-    number = secrets.randbits(32) if seed is None else seed
     target = None if at is None else parse_moment(at, place.zone, place.clock())
-    done = drill(place, Random(number), never, target, say)
+    done = drill(place, Random(), never, target, say)
     checkpoint = None
     try:
         checkpoint = keep(place, done)
@@ -49,17 +44,17 @@ def drill_(
         say(f"warning: the result could not be kept in the archive: {error}")
     if as_json:
         found = {**done.to_json(), "time": show_millis(done.time, place.zone)}
-        found |= {"target": show_millis(done.target, place.zone), "seed": None if at else number}
+        found["target"] = show_millis(done.target, place.zone)
         print_json({**found, "checkpoint": checkpoint})
     else:
-        _show(place, number if at is None else None, done)
+        _show(place, done)
     raise typer.Exit(EXIT_CODES[done.outcome])
 
 
-def _show(place: Home, seed: int | None, done: Drill) -> None:
-    chosen = "" if seed is None else f" (seed {seed})"
-    show(f"Drill: {done.outcome.value}. Recovered to {show_millis(done.target, place.zone)}{chosen}.")
-    took, lost = show_span(done.rto_millis / MILLIS), show_span(done.rpo_millis / MILLIS)
-    show(f"{done.records:,} records, whole again in {took} (RTO). A loss now would have cost {lost} (RPO).")
+def _show(place: Home, done: Drill) -> None:
+    show(f"Drill: {done.outcome.value}. Recovered to {show_millis(done.target, place.zone)}.")
+    if done.rto_millis:
+        show(f"{done.records:,} records, whole again in {show_span(done.rto_millis / MILLIS)} (RTO).")
+    show(f"A loss now would have cost {show_span(done.rpo_millis / MILLIS)} (RPO).")
     for line in done.findings:
         show(line)

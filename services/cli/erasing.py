@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import replace
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -11,7 +13,7 @@ from events.errors import RekamError, WrongUsage
 from services.cli.looking import PatientArgument
 from services.cli.options import HomeOption, JsonOption, open_home, operator
 from services.cli.output import print_json, say, show, show_table
-from services.erasing import Report, Request, enter
+from services.erasing import Report, Request, enter, until_of
 from services.erasing import due as patients_due
 from services.erasing import erase as erase_patient
 from services.erasing import restrict as restrict_patient
@@ -41,22 +43,48 @@ def erase(
     """Erase a patient for ever: their keys are destroyed and no recovery brings them back. Cannot be undone."""
     place = open_home(home)
     request = _request(patient, reason, order)
-    report = erase_patient(place, request, retention_years=place.settings.erasure.retention_years)
-    for other in place.archives()[1:]:
-        _enter(other)
-    until = None if report.backups_until is None else show_millis(report.backups_until, place.zone)
+    report = erase_patient(
+        place,
+        request,
+        retention_years=place.settings.erasure.retention_years,
+        tell=say,
+        enter_others=partial(_enter_others, place),
+    )
+    report = _with_others(place, report)
+    until = _day(place, report.backups_until)
     if as_json:
         found = {"patient": report.stream, "keys": list(report.keys), "checkpoint": report.checkpoint}
         found |= {
             "key_backups_until": until,
             "snapshots": report.snapshots,
-            "snapshots_until": show_millis(report.snapshots_until, place.zone),
+            "snapshots_until": _day(place, report.snapshots_until),
             "in_the_clear": report.in_the_clear,
+            "files": report.files,
         }
         print_json(found)
         return
     for line in _words(place, report, until):
         show(line)
+
+
+def _day(place: Home, millis: int | None) -> str | None:
+    return None if millis is None else show_millis(millis, place.zone)
+
+
+def _with_others(place: Home, report: Report) -> Report:
+    """With the snapshots in further archives, as far as they can be read: the ledger told already where not."""
+    for other in place.archives()[1:]:
+        with suppress(RekamError):
+            if found := len(other.archive().snapshots):
+                ends = (report.snapshots_until, until_of(other))
+                last = None if None in ends else max(end for end in ends if end is not None)
+                report = replace(report, snapshots=report.snapshots + found, snapshots_until=last)
+    return report
+
+
+def _enter_others(place: Home) -> None:
+    for other in place.archives()[1:]:
+        _enter(other)
 
 
 def _enter(place: Home) -> None:
@@ -77,11 +105,18 @@ def _words(place: Home, report: Report, until: str | None) -> list[str]:
         if until is None
         else f"Older backups of keys may hold theirs until {until}; then they are removed.",
     ]
+    if report.files:
+        lines.append(f"{report.files} attached files were removed from this machine.")
     if report.snapshots:
+        last = _day(place, report.snapshots_until)
+        when = (
+            "The last can go once the holds in rekam.toml are ended"
+            if last is None
+            else f"The last can go on {last}"
+        )
         lines.append(
             f"{report.snapshots} snapshots in the archive were taken before and may hold rows of theirs, which no"
-            f" recovery shows. The last can go on {show_millis(report.snapshots_until, place.zone)}, if backups go on"
-            " being taken and 'rekam archive prune' is run."
+            f" recovery shows. {when}, if backups go on being taken and 'rekam archive prune' is run."
         )
     if report.in_the_clear:
         lines.append(
@@ -101,7 +136,7 @@ def restrict(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Keep a patient's data without using it: show and export refuse. No recovery lifts that."""
+    """Keep a patient's data without using it: show, export and evidence refuse. No recovery lifts that."""
     place = open_home(home)
     stream = restrict_patient(place, _request(patient, reason, None), hold=hold, lift=lift)
     kind = "hold" if hold else "restriction"

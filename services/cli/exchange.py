@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -47,7 +49,12 @@ def import_(
 ) -> None:
     """FHIR R4: NDJSON, Bundles, folders of them. The same again changes nothing; what changed is a correction."""
     place = open_home(home)
-    with closing(place.log()) as log, closing(place.tables()) as tables, progress("importing") as advance:
+    with (
+        closing(place.log()) as log,
+        closing(place.tables()) as tables,
+        closing(place.patient_keys()) as keys,
+        progress("importing") as advance,
+    ):
         finish_journal(place.log_opener(), tables)
         report = import_fhir(
             paths,
@@ -59,6 +66,7 @@ def import_(
             on_progress=lambda at: advance(at.bytes_read, at.bytes_total),
             on_refusal=_tell_refusal,
             encoder=place.encoder(),
+            keep=place.attachments(keys).keep,
         )
     if as_json:
         print_json(report.to_json())
@@ -90,19 +98,28 @@ def export(
 ) -> None:
     """One patient's resources as NDJSON: what was imported exactly as it came, what was recorded here built anew."""
     place = open_home(home)
-    with closing(place.tables()) as tables:
+    with closing(place.tables()) as tables, closing(place.patient_keys()) as keys:
         stream = one_patient(tables, patient)
-        with closing(place.patient_keys()) as keys:
-            refuse_restricted(keys, stream)
-        lines = (one.text + b"\n" for one in export_fhir(tables, stream))
+        refuse_restricted(keys, stream)
+        read = partial(place.attachments(keys).read, stream)
+        lines = (one.text + b"\n" for one in export_fhir(tables, stream, read))
         if output is None:
             sys.stdout.buffer.writelines(lines)
             return
-        try:
-            with output.open("xb") as file:
+        _write(output, lines)
+
+
+def _write(output: Path, lines: Iterable[bytes]) -> None:
+    """A new file, whole or not at all."""
+    try:
+        with output.open("xb") as file:
+            try:
                 file.writelines(lines)
-        except OSError as error:
-            raise BadInput(f"{output} cannot be written: {error.strerror}", "name a new file") from None
+            except BaseException:
+                output.unlink()
+                raise
+    except OSError as error:
+        raise BadInput(f"{output} cannot be written: {error.strerror}", "name a new file") from None
 
 
 def simulate(

@@ -15,11 +15,13 @@ from services.cli.options import HomeOption, JsonOption, open_home
 from services.cli.output import print_json, say, show_table
 from services.home import Home
 from services.moments import parse_moment, show_micros
-from services.patients import one_patient
+from services.patients import one_stream
 from services.records import event_json
 
 MICROS = 1000
 PREFIX = "id.rekam."
+MOST = 1_000_000
+"""Rows that are shown at most: they are held in memory."""
 
 
 def register(app: typer.Typer) -> None:
@@ -46,15 +48,15 @@ def find(
     minutes: Annotated[
         bool, typer.Option("--bursts", help="The minutes in which one actor did most of one thing.")
     ] = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many at most.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=MOST, help="How many at most.")] = 20,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the moment before something went wrong: `recover --before EVENT` goes there."""
     place = open_home(home)
-    with reading(place) as (_, tables):
+    with reading(place) as (_, tables), tables.reading():
         sought = Sought(
-            stream=None if patient is None else one_patient(tables, patient),
+            stream=None if patient is None else one_stream(tables, patient),
             actor=actor,
             types=None if kind is None else types_named(kind),
             verdict=None if verdict is None else verdict.value,

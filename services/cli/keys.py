@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from events.errors import BadConfiguration, BadInput
-from replicator.encryption import Identity
 from replicator.note import Signer
+from replicator.rotations import Changed
+from replicator.trust import Handover
+from services.cli import rotating
 from services.cli.options import ArchiveOption, HomeOption, JsonOption, open_home
 from services.cli.output import print_json, progress, show
 from services.home import Home
-from services.key_loss import Rehearsal, rehearse
+from services.key_loss import Counting, Rehearsal, rehearse
+from services.moments import show_millis
 from services.owner import FILE_NAME, read_owner
 
 
@@ -21,6 +25,7 @@ def register(app: typer.Typer) -> None:
     keys = typer.Typer(help="The keys that everything depends on.", no_args_is_help=True)
     keys.callback()(lambda: None)
     keys.command("check")(check)
+    rotating.register(keys)
     app.add_typer(keys, name="keys")
 
 
@@ -46,15 +51,15 @@ def check(
         found = rehearse(place.archives() if archive is None else [place], opens, advance)
     signs = _signs(place, file, found)
     if as_json:
-        print_json(_to_json(found, signs))
+        print_json(_to_json(place, found, signs))
     else:
-        _show(found, signs)
+        _show(place, found, signs)
     raise typer.Exit(found.outcome.exit_code)
 
 
-def _identity(file: Path) -> Identity:
+def _identity(file: Path) -> Counting:
     try:
-        return Identity(file.read_text(encoding="utf-8"))
+        return Counting(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(
             f"{file} cannot be read ({type(error).__name__})", "name the owner's file with --identity"
@@ -69,12 +74,14 @@ def _signs(place: Home, file: Path, found: Rehearsal) -> bool:
         owner = read_owner(file)
     except BadInput:
         return False
-    if str(Signer.parse(owner.signing_key).verifier) != str(place.verifier()):
-        found.wrong.append(f"{file.name} signs with another key than the one on the sheet")
+    signs = Signer.parse(owner.signing_key).verifier
+    if place.verifier() not in [Signer.parse(text).verifier for text in owner.signing_keys]:
+        earlier = ": it is of before the key was rotated" if signs in place.known_keys() else ""
+        found.wrong.append(f"{file.name} signs with another key than the one on the sheet{earlier}")
     return True
 
 
-def _to_json(found: Rehearsal, signs: bool) -> dict[str, object]:
+def _to_json(place: Home, found: Rehearsal, signs: bool) -> dict[str, object]:
     wrong, unsure = found.findings
     return {
         "outcome": found.outcome.value,
@@ -86,17 +93,46 @@ def _to_json(found: Rehearsal, signs: bool) -> dict[str, object]:
         "patient_keys": found.keys,
         "sealed_under": len(found.sealed),
         "signs": signs,
+        "identities": [{"recipient": key, **_uses(uses)} for key, uses in found.opened.items()],
+        "rotations": {
+            name: [_rotation(place, one) for one in changes] for name, changes in found.rotations.items()
+        },
         "wrong": wrong,
         "open": unsure,
     }
 
 
-def _show(found: Rehearsal, signs: bool) -> None:
+def _uses(uses: Mapping[str, int]) -> dict[str, int]:
+    return {"objects": uses["objects"], "key_backups": uses["key_backups"]}
+
+
+def _rotation(place: Home, one: Changed | Handover) -> dict[str, Any]:
+    told = {"time": show_millis(one.time, place.zone), "actor": dict(one.actor), "reason": one.reason}
+    if isinstance(one, Changed):
+        return {"kind": "recipients", **told, "recipients": list(one.recipients)}
+    return {"kind": "signer", **told, "previous": str(one.previous), "verifier": str(one.verifier)}
+
+
+def _show_rotations(place: Home, found: Rehearsal) -> None:
+    """Nothing of it where no key ever changed: then there is one identity, and it opens all there is."""
+    for name, changes in found.rotations.items():
+        for one in changes:
+            what = "recipients" if isinstance(one, Changed) else "signing key"
+            show(f"{name}: {what} rotated on {show_millis(one.time, place.zone)}: {one.reason}")
+    if len(found.opened) > 1:
+        for number, (key, uses) in enumerate(found.opened.items()):
+            needed = f"{uses['objects']:,} objects, {uses['key_backups']:,} backups of keys"
+            nothing = "nothing any more" if number else "nothing yet"
+            show(f"{key}: needed for {needed if uses.total() else nothing}.")
+
+
+def _show(place: Home, found: Rehearsal, signs: bool) -> None:
     for name, one in found.archives.items():
         show(f"{name}: {one.counts['objects']:,} objects, {one.counts['bytes']:,} bytes were read.")
     show(
         f"{found.keys:,} keys of patients in {found.key_backups:,} backups; {len(found.sealed):,} seal events."
     )
+    _show_rotations(place, found)
     show("The file signs for the clinic." if signs else "The file opens only: it holds no signing key.")
     wrong, unsure = found.findings
     for text in wrong:

@@ -18,7 +18,7 @@ from services.cli.options import AtOption, HomeOption, JsonOption, open_home
 from services.cli.output import print_json, say, show, show_table
 from services.home import Home
 from services.moments import parse_moment, show_micros
-from services.patients import one_patient, refuse_restricted
+from services.patients import one_patient, one_stream, refuse_restricted
 from services.projecting import catch_up_whole
 from services.records import event_json, history_of, record_of
 from services.times import Moment, resolve_for_reading
@@ -45,7 +45,7 @@ def show_(
         stream = one_patient(tables, patient)
         with closing(place.patient_keys()) as keys:
             refuse_restricted(keys, stream)
-        record = record_of(tables, stream, _moment(place, log, tables, at))
+        record = record_of(tables, stream, moment_asked(place, log, tables, at))
     if as_json:
         print_json({"patient": stream, "at": at, "tables": _for_people(record, place, exact=True)})
         return
@@ -61,8 +61,8 @@ def history(
     """Every event about one patient, in the order of the log, and whether it took effect."""
     place = open_home(home)
     with reading(place) as (log, tables):
-        stream = one_patient(tables, patient)
-        events = history_of(tables, stream, _moment(place, log, tables, at))
+        stream = one_stream(tables, patient)
+        events = history_of(tables, stream, moment_asked(place, log, tables, at))
     rows = [event_json(event, lambda micros: show_micros(micros, place.zone)) for event in events]
     if as_json:
         print_json({"patient": stream, "at": at, "events": rows})
@@ -75,7 +75,7 @@ def digest(home: HomeOption = None, at: AtOption = None, as_json: JsonOption = F
     """A SHA-256 of each table's content, now or as it stood: the same wherever and however it was made."""
     place = open_home(home)
     with reading(place) as (log, tables):
-        moment = _moment(place, log, tables, at)
+        moment = moment_asked(place, log, tables, at)
         if moment is None:
             found = digest_of(tables)
         else:
@@ -115,7 +115,7 @@ def reading(place: Home) -> Iterator[tuple[EventLog | None, Tables]]:
             yield log, tables
 
 
-def _moment(place: Home, log: EventLog | None, tables: Tables, at: str | None) -> Moment | None:
+def moment_asked(place: Home, log: EventLog | None, tables: Tables, at: str | None) -> Moment | None:
     if at is None:
         return None
     if log is None:

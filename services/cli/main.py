@@ -24,11 +24,13 @@ INTERRUPTED = 130
 PARTS = {
     "setting_up": ("init",),
     "exchange": ("import", "export", "simulate"),
+    "attaching": ("attach", "attachments", "attachment"),
     "running": ("project", "replicate", "run", "watch"),
     "recovering": ("recover", "points"),
     "drilling": ("drill",),
     "rewinding": ("rewinds",),
     "undoing": ("undo",),
+    "salvaging": ("salvage",),
     "archives": ("archive",),
     "backing_up": ("backup",),
     "witnessing": ("witness",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +18,8 @@ from services.cli.output import print_json, say, show, show_table
 from services.home import Home
 from services.moments import show_millis, show_span
 from services.recovery.acting import Report, Request, act, prepare
-from services.recovery.advising import GoesBack, advice, goes_back
+from services.recovery.going_back import GoesBack, goes_back
+from services.recovery.keys import heed_ledger
 from services.recovery.pointing import LATEST, point_to
 
 
@@ -61,14 +63,17 @@ def recover(
     report = Report(started=place.clock())
     view, plan = prepare(place, request, say, ship_first=not dry_run)
     with closing(view):
-        back = goes_back(view, plan)
+        back = goes_back(place, view, plan)
         if dry_run:
             _show_plan(place, plan, back, as_json)
             return
         if not yes:
-            confirm([*plan_words(place, plan), *_back_words(place, plan, back)], as_json)
+            confirm(plan_words(place, plan, back), as_json)
+        for other in place.archives():
+            if other.archive_name != place.archive_name:
+                heed_ledger(place, other, say)
         act(place, request, view, plan, report, say)
-    found = {**report_json(place, plan, report), "goes_back": _back_json(back)}
+    found = {**report_json(place, plan, report), "goes_back": back.to_json() if back else None}
     if as_json:
         print_json(found)
     else:
@@ -77,25 +82,29 @@ def recover(
 
 def _show_plan(place: Home, plan: RecoveryPlan, back: GoesBack | None, as_json: bool) -> None:
     if as_json:
-        print_json({**plan_json(place, plan), "goes_back": _back_json(back)})
+        print_json({**plan_json(place, plan), "goes_back": back.to_json() if back else None})
         return
-    for line in [*plan_words(place, plan), *_back_words(place, plan, back)]:
+    for line in plan_words(place, plan, back):
         show(line)
 
 
-def _back_json(back: GoesBack | None) -> dict[str, Any] | None:
-    return None if back is None else back._asdict()
-
-
-def _back_words(place: Home, plan: RecoveryPlan, back: GoesBack | None) -> list[str]:
-    """Whose work goes back, and whether undoing less would do."""
-    if back is None:
-        return []
-    found = advice(back, _undo_option(place, plan))
-    lines = [
-        f"Goes back         {back.events:,} events of {back.streams:,} streams, by {back.actors:,} actors"
+def plan_words(place: Home, plan: RecoveryPlan, back: GoesBack | None) -> list[str]:
+    return [
+        f"Target            {target_words(place, plan)}",
+        f"Recovery point    {', '.join(f'{p}={n}' for p, n in plan.position.items())}",
+        f"Log               {_log_words(plan)}",
+        f"Rewind            {_rewind_words(plan)}",
+        *_lines("Goes back", back.in_words() if back else []),
+        *_lines("Enough", list(filter(None, [back.enough(_undo_option(place, plan)) if back else None]))),
+        f"Tables            {_tables_words(plan)}",
+        f"To read           {_segments_words(plan)}, {plan.size_bytes:,} bytes, {plan.records:,} records",
+        f"Expected          {show_span(plan.expected_seconds)}",
     ]
-    return [*lines, f"Enough            {found}"] if found else lines
+
+
+def _lines(name: str, lines: list[str]) -> list[str]:
+    """A part of the plan in several lines, named in front of the first."""
+    return [f"{name if n == 0 else '':<18}{line}" for n, line in enumerate(lines)]
 
 
 def _undo_option(place: Home, plan: RecoveryPlan) -> str:
@@ -105,19 +114,7 @@ def _undo_option(place: Home, plan: RecoveryPlan) -> str:
         return f"--{'after' if target.inclusive else 'before'} {target.event.hex()}"
     if target.time is not None:
         return f"--to {show_millis(target.time, place.zone)}"
-    return f"--to '{', '.join(f'{p}={n}' for p, n in plan.position.items())}'"
-
-
-def plan_words(place: Home, plan: RecoveryPlan) -> list[str]:
-    return [
-        f"Target            {target_words(place, plan)}",
-        f"Recovery point    {', '.join(f'{p}={n}' for p, n in plan.position.items())}",
-        f"Log               {_log_words(plan)}",
-        f"Rewind            {_rewind_words(plan)}",
-        f"Tables            {_tables_words(plan)}",
-        f"To read           {_segments_words(plan)}, {plan.size_bytes:,} bytes, {plan.records:,} records",
-        f"Expected          {show_span(plan.expected_seconds)}",
-    ]
+    return f"--to {','.join(f'{p}={n}' for p, n in plan.position.items())}"
 
 
 def target_words(place: Home, plan: RecoveryPlan) -> str:
@@ -134,9 +131,7 @@ def target_words(place: Home, plan: RecoveryPlan) -> str:
         )
         return f"{kept.format(target.event.hex())}, at {when}"
     if target.position is not None:
-        return f"{target.name or 'a position'} (inclusive), " + (
-            "the beginning" if when is None else f"at {when}"
-        )
+        return f"{target.name or 'a position'} (inclusive), at {when}"
     return f"{when} (inclusive)"
 
 
@@ -168,11 +163,7 @@ def _tables_words(plan: RecoveryPlan) -> str:
 def plan_json(place: Home, plan: RecoveryPlan) -> dict[str, Any]:
     target = plan.target
     return {
-        "target": LATEST
-        if target.latest
-        else None
-        if plan.time is None
-        else show_millis(plan.time, place.zone),
+        "target": LATEST if plan.time is None else show_millis(plan.time, place.zone),
         "named": target.name or None,
         "event": target.event.hex() if target.event else None,
         "inclusive": target.inclusive,
@@ -198,6 +189,7 @@ def report_json(place: Home, plan: RecoveryPlan, report: Report) -> dict[str, An
         "restored_records": report.restored_records,
         "checkpoint": report.checkpoint,
         "verified": report.verified,
+        "attachments": asdict(report.attachments),
         "steps": report.steps,
         "rto_seconds": report.rto_seconds,
         "rpo_seconds": report.rpo_seconds,
@@ -228,6 +220,10 @@ def _show_report(place: Home, plan: RecoveryPlan, report: Report, found: dict[st
         f"Verified: {verified['journal']:,} events in the journal, {verified['applied']:,} in effect, "
         f"{verified['streams']:,} streams."
     )
+    files = report.attachments
+    if files.files or files.lost:
+        lost = f"; {files.lost:,} did not" if files.lost else ""
+        show(f"Attached files: {files.files:,} came back ({files.size_bytes:,} bytes){lost}.")
 
 
 def points(home: HomeOption = None, archive: ArchiveOption = None, as_json: JsonOption = False) -> None:

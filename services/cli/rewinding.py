@@ -14,9 +14,16 @@ from services.cli.options import HomeOption, JsonOption, confirm, open_home, ope
 from services.cli.output import out, print_json, progress, say, show, show_table
 from services.home import Home
 from services.moments import show_micros, show_millis
+from services.reapplying import Chosen, Reapplied
 from services.recovery.pointing import parse_event_id
-from services.rewinds import Aside, Chosen, Told, reapply, rewinds_of, set_aside_by
+from services.rewinds import Aside, Told, reapply, rewinds_of, set_aside_by
 
+PatientsOption = Annotated[
+    list[str] | None, typer.Option("--patient", metavar="STREAM", help="All of this stream's. Repeatable.")
+]
+EventsOption = Annotated[
+    list[str] | None, typer.Option("--event", metavar="EVENT", help="This one (its id). Repeatable.")
+]
 NumberArgument = Annotated[int, typer.Argument(metavar="N", help="Which, as `rewinds list` numbers them.")]
 
 
@@ -114,38 +121,49 @@ def _aside_json(place: Home, aside: Aside) -> dict[str, Any]:
 
 def reapply_(
     number: NumberArgument,
-    patients: Annotated[
-        list[str] | None,
-        typer.Option("--patient", metavar="STREAM", help="All of this stream's. Repeatable."),
-    ] = None,
-    events: Annotated[
-        list[str] | None, typer.Option("--event", metavar="EVENT", help="This one (its id). Repeatable.")
-    ] = None,
+    patients: PatientsOption = None,
+    events: EventsOption = None,
     everything: Annotated[bool, typer.Option("--all", help="Everything that it set aside.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Apply chosen events that a rewind set aside again, as new events that name them. The same again is once."""
-    if sum(map(bool, (patients, events, everything))) != 1:
-        raise WrongUsage("choose what to apply again", "--patient STREAM, --event EVENT or --all")
     place = open_home(home)
-    chosen = Chosen(frozenset(patients or ()), frozenset(map(parse_event_id, events or ())))
-    of = [aside for aside in set_aside_by(place, number) if not patients or aside.stream in chosen.streams]
-    strange = chosen.streams - {aside.stream for aside in of}
-    if strange:
-        raise WrongUsage(
-            f"rewind {number} set nothing of {min(strange)} aside", "'rekam rewinds diff' shows whose it did"
-        )
-    count = len(chosen.event_ids) or sum(aside.events for aside in of)
+    of = set_aside_by(place, number)
+    chosen = chosen_of(patients, events, everything, {aside.stream for aside in of}, f"rewind {number}")
+    count = len(chosen.event_ids) or sum(
+        aside.events for aside in of if not chosen.streams or aside.stream in chosen.streams
+    )
     if not yes:
         confirm(
-            [f"{count:,} events are appended again, each as a new one on the record as it stands now."],
+            [
+                f"{count:,} events are appended again, each as a new one behind the record as it stands now.",
+                "Of the same thing they write over what was written since.",
+            ],
             as_json,
         )
     actor = {"id": operator(), "role": "operator", "system": "cli"}
     with progress("applying again") as advance:
         done = reapply(place, number, chosen, actor, advance)
+    show_reapplied(done, as_json)
+
+
+def chosen_of(
+    patients: list[str] | None, events: list[str] | None, everything: bool, there: set[str], where: str
+) -> Chosen:
+    """Raises WrongUsage unless one of the three is given, and every stream is `there`."""
+    if sum(map(bool, (patients, events, everything))) != 1:
+        raise WrongUsage("choose what to apply again", "--patient STREAM, --event EVENT or --all")
+    chosen = Chosen(frozenset(patients or ()), frozenset(map(parse_event_id, events or ())))
+    strange = chosen.streams - there
+    if strange:
+        raise WrongUsage(f"{where} has nothing of {min(strange)} to apply again", "list them first")
+    return chosen
+
+
+def show_reapplied(done: Reapplied, as_json: bool) -> None:
+    """And ends the command: exit code 1 where something was refused."""
     refused = [{"event": event.hex(), "why": why} for event, why in done.refused]
     if as_json:
         print_json({"applied": done.applied, "again": done.again, "refused": refused})

@@ -17,7 +17,7 @@ from services.cli.stopping import until_stopped
 from services.home import Home
 from services.moments import show_millis
 from services.projecting import catch_up_whole
-from services.replicating import Outcome
+from services.replicating import Outcome, missing_words
 from services.running import keep, project_forever
 from services.watching.alerts import alert_forever
 from services.watching.looking import whole_status
@@ -100,6 +100,8 @@ def _show_outcome(place: Home, name: str, outcome: Outcome | RekamError) -> None
         f"{name}Shipped {shipped.records:,} records in {shipped.segments:,} segments; checkpoint {shipped.checkpoint}: "
         f"everything up to {show_millis(shipped.time, place.zone)} is in the archive."
     )
+    if shipped.missing_blobs:
+        say(f"warning: {name}{missing_words(shipped.missing_blobs)}")
     if outcome.snapshot:
         show(f"{name}Snapshot {outcome.snapshot} was taken.")
 

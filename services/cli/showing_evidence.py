@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from events.catalogue import SEALED
-from events.errors import Corrupt
-from replicator.auditing.checking import NOT_PROVEN, PROVEN, Evidence, Proven, check_evidence
+from events.errors import BadInput, Corrupt
+from replicator.auditing.checking import NOT_PROVEN, PROVEN, AttachedFile, Evidence, Proven, check_evidence
 from replicator.auditing.findings import Outcome
 from replicator.note import Verifier
 from services.cli.output import print_json, show, show_table
@@ -17,8 +18,10 @@ from services.moments import show_micros, show_millis
 COLUMNS = ("version", "verdict", "type", "occurred_at", "logged_at", "actor", "position")
 
 
-def show_evidence(data: bytes, verifier: Verifier, where: str, zone: ZoneInfo, as_json: bool) -> Outcome:
-    """Checks it and shows what it proves, or why it proves nothing."""
+def show_evidence(
+    data: bytes, verifier: Verifier, where: str, zone: ZoneInfo, as_json: bool, folder: Path | None = None
+) -> Outcome:
+    """Checks it and shows what it proves, or why it proves nothing; its attached files go into `folder`."""
     try:
         found = check_evidence(data, verifier, where)
     except Corrupt as error:
@@ -27,12 +30,25 @@ def show_evidence(data: bytes, verifier: Verifier, where: str, zone: ZoneInfo, a
         else:
             show(f"INVALID: {error.message}")
         return Outcome.INVALID
+    if folder is not None:
+        _extract(found, folder)
     if as_json:
         told = _told(found, zone)
         print_json({"outcome": found.outcome.value, "reasons": list(found.reasons), "told": told})
     else:
         _show(found, zone)
     return found.outcome
+
+
+def _extract(found: Evidence, folder: Path) -> None:
+    """Every file that opens, under its digest: `<SHA-256 of the file>`. Raises BadInput."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in found.files:
+            if file.content is not None:
+                (folder / file.kept.content_sha256.hex()).write_bytes(file.content)
+    except OSError as error:
+        raise BadInput(f"{folder} cannot be written: {error.strerror}", "name another folder") from None
 
 
 def _told(found: Evidence, zone: ZoneInfo) -> dict[str, Any]:
@@ -47,6 +63,7 @@ def _told(found: Evidence, zone: ZoneInfo) -> dict[str, Any]:
         "stated_by": found.stated_by,
         "rewinds": [{"offset": offset, "epoch": rewind.epoch.hex()} for offset, rewind in found.rewinds],
         "events": [{**_row(one, zone), "payload": _payload(one)} for one in found.events],
+        "files": [_file(one) for one in found.files],
         "proven": list(PROVEN),
         "not_proven": list(NOT_PROVEN),
     }
@@ -57,6 +74,10 @@ def _show(found: Evidence, zone: ZoneInfo) -> None:
     show_table(COLUMNS, ([row[column] for column in COLUMNS] for row in rows))
     for row, one in zip(rows, found.events, strict=True):
         show(f"\n{row['position']}: {json.dumps(_payload(one), ensure_ascii=False)}")
+    for file in found.files:
+        how = "opened" if file.content is not None else "sealed" if file.is_there else "not in the file"
+        digest = file.kept.content_sha256.hex()
+        show(f"\n{file.partition}@{file.offset}: {file.kept.size_bytes:,} bytes, {how}: SHA-256 {digest}")
     when = show_millis(found.manifest.complete_through, zone)
     show(f"\nProven by checkpoint {found.manifest.n} of {found.head.origin},")
     show(f"complete through {when}, root {found.head.root.hex()}:")
@@ -70,6 +91,17 @@ def _show(found: Evidence, zone: ZoneInfo) -> None:
         show(f"Inconclusive: {reason}.")
     at = "" if found.at is None else f", as of {show_millis(found.at, zone)}"
     show(f"{found.outcome.value.upper()}: {len(rows):,} events of {found.stream}{at}.")
+
+
+def _file(one: AttachedFile) -> dict[str, Any]:
+    return {
+        "position": f"{one.partition}@{one.offset}",
+        "content_sha256": one.kept.content_sha256.hex(),
+        "size_bytes": one.kept.size_bytes,
+        "blob_sha256": one.kept.blob_sha256.hex(),
+        "is_there": one.is_there,
+        "opened": one.content is not None,
+    }
 
 
 def _row(one: Proven, zone: ZoneInfo) -> dict[str, Any]:

@@ -54,9 +54,12 @@ def trust(
     ],
     key: Annotated[str, typer.Argument(help="The clinic's verification key, from its printed sheet.")],
     folder: FolderOption,
+    only: Annotated[
+        bool, typer.Option("--only", help="Trust no other key for it any more: the clinic rotated its own.")
+    ] = False,
 ) -> None:
     """Vouch for this archive from now on, where this key signed its checkpoints."""
-    WitnessFolder.open(folder).trust(origin, Verifier.parse(key))
+    WitnessFolder.open(folder).trust(origin, Verifier.parse(key), only=only)
     show(f"Checkpoints of {origin} are cosigned from now on.")
 
 

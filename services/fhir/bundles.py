@@ -29,17 +29,6 @@ class Entry(NamedTuple):
     resource: Any
 
 
-def links_of(entries: Iterator[Entry | ValueError]) -> dict[str, str]:
-    """fullUrl -> `Type/id` of every entry."""
-    links: dict[str, str] = {}
-    for entry in entries:
-        if isinstance(entry, Entry) and entry.full_url and isinstance(entry.resource, dict):
-            kind, known = entry.resource.get("resourceType"), identity(entry)
-            if isinstance(kind, str) and known is not None:
-                links[entry.full_url] = f"{kind}/{known}"
-    return links
-
-
 def identity(entry: Entry) -> str | None:
     """The resource's id; one that is yet to get its id from a server is known by its urn:uuid."""
     known = entry.resource.get("id")

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, Protocol
 
 import zstandard
 
+from events.attachments import Kept
+from events.blobs import DOCUMENT_ATTACHED, BlobMissing
 from events.codec import decode_event
 from events.envelope import Event
 from events.errors import Corrupt
@@ -22,6 +24,7 @@ from events.sealing import Reveal
 from services.fhir.building import BUILDERS, KIND_TYPES, build
 from services.fhir.building.people import related
 from services.fhir.building.shape import About, Built, clean, code_in, telecoms
+from services.fhir.documents import Read, put_back
 from services.fhir.elements import Fields
 from services.fhir.exact_json import parse, write
 from services.fhir.reading import MAX_RESOURCE_BYTES
@@ -71,14 +74,18 @@ class Journals(Protocol):
     def journal(self, stream: str) -> Sequence[JournalEntry]: ...
 
 
-def export_fhir(tables: Journals, stream: str) -> Iterator[Exported]:
-    """Every resource of a stream, the patient first, then in the order in which they came."""
+def export_fhir(tables: Journals, stream: str, read: Read | None = None) -> Iterator[Exported]:
+    """Every resource of a stream, the patient first, then in the order in which they came.
+
+    `read`: gives the files that are kept outside of events (`Attachments.read`, of this stream). Raises what it raises,
+    and BlobMissing where there is a file and no `read`.
+    """
     applied = [row for row in tables.journal(stream) if row.verdict == Verdict.APPLIED.value]
     applied.sort(key=lambda row: row.version)
-    return export_events(tables.reveal(decode_event(row.value)) for row in applied)
+    return export_events((tables.reveal(decode_event(row.value)) for row in applied), read)
 
 
-def export_events(events: Iterable[Event]) -> Iterator[Exported]:
+def export_events(events: Iterable[Event], read: Read | None = None) -> Iterator[Exported]:
     """Every resource that these applied events of one stream, in order, leave."""
     records: dict[Key, _Record] = {}
     stream, changes = "", _PatientChanges()
@@ -88,7 +95,7 @@ def export_events(events: Iterable[Event]) -> Iterator[Exported]:
     patient = records.get(PATIENT)
     patient_id = patient.origin["resource_id"] if patient and patient.origin else stream
     for key in sorted(records, key=lambda key: key != PATIENT):  # sorting is stable
-        exported = _export(key, records[key], changes, patient_id)
+        exported = _export(key, records[key], changes, patient_id, read or _no_files)
         if exported is not None:
             yield exported
 
@@ -159,14 +166,24 @@ def _voided_key(name: str, fields: Fields) -> list[Key]:
     return [(_VOIDS[name], fields["record_id"])] if name in _VOIDS else []
 
 
-def _export(key: Key, record: _Record, changes: _PatientChanges, patient_id: str) -> Exported | None:
+def _no_files(kept: Kept) -> bytes:
+    raise BlobMissing(
+        f"the attachment {kept.blob_sha256.hex()} is kept elsewhere", "export where the clinic's files are"
+    )
+
+
+def _export(
+    key: Key, record: _Record, changes: _PatientChanges, patient_id: str, read: Read
+) -> Exported | None:
     kind = key[0]
     changed = key == PATIENT and (changes.contacts is not None or changes.survivor is not None)
     origin = record.origin
     if record.received and origin is not None and not (record.voided or changed):
-        text = original_text(origin).replace(b"\r", b" ").replace(b"\n", b" ")  # white space: texts have \\n
-        return Exported(kind, origin["resource_id"], text)
-    resource = _resource(record, patient_id)
+        text = (
+            received_text(origin, read).replace(b"\r", b" ").replace(b"\n", b" ")
+        )  # white space: texts have \\n
+        return Exported(origin["resource_type"], origin["resource_id"], text)
+    resource = _resource(record, patient_id, read)
     if resource is None:
         return None
     if record.voided:
@@ -176,9 +193,9 @@ def _export(key: Key, record: _Record, changes: _PatientChanges, patient_id: str
     return Exported(kind, str(resource.get("id", "")), write(resource).encode())
 
 
-def _resource(record: _Record, patient_id: str) -> Built | None:
+def _resource(record: _Record, patient_id: str, read: Read) -> Built | None:
     if record.received and record.origin is not None:
-        received: Built = parse(original_text(record.origin).decode())
+        received: Built = parse(received_text(record.origin, read).decode())
         return received
     name, fields = record.event.payload
     if record.amended is not None:
@@ -186,6 +203,11 @@ def _resource(record: _Record, patient_id: str) -> Built | None:
             **fields,
             "text": record.amended["text"],
             "title": record.amended["title"] or fields["title"],
+        }
+    if name == DOCUMENT_ATTACHED and fields["blob_sha256"] is not None:
+        fields = {
+            **fields,
+            "file": read(Kept(fields["blob_sha256"], fields["content_sha256"], fields["size_bytes"])),
         }
     return build((name, fields), About(patient_id, record.event.occurred_at))
 
@@ -209,8 +231,13 @@ def _changed(patient: Built, changes: _PatientChanges) -> Built:
     return patient
 
 
+def received_text(origin: Fields, read: Read) -> bytes:
+    """The resource as received, its files in their places. Raises Corrupt, and as `read`."""
+    return put_back(original_text(origin), origin["files"], read)
+
+
 def original_text(origin: Fields) -> bytes:
-    """The resource as received. Raises Corrupt where it cannot be unpacked."""
+    """The resource as its event keeps it. Raises Corrupt where it cannot be unpacked."""
     data = origin["original"]
     where = f"the original of a {origin['resource_type']}"
     try:

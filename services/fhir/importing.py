@@ -18,9 +18,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from events.attachments import Kept
+from events.blobs import headers_of
 from events.clock import Clock
 from events.envelope import Epoch, EventId
 from events.errors import BadInput, Conflict, SetAside
@@ -28,10 +31,13 @@ from events.log import MAX_VALUE_BYTES, Entry, EventLog
 from events.position import EVENTS, Position
 from events.rules import EMPTY, Head
 from events.sealing import IN_THE_CLEAR, Encoder
+from services.fhir.documents import Original, take_out
 from services.fhir.items import Circumstances, Decision, Held, Item, Key, Waiting, decide, place, placed
 from services.fhir.reading import Found, Refusal, find_files, read_resources
 from services.fhir.waiting_room import WaitingRoom
 
+Keep: TypeAlias = Callable[[str, bytes], Kept]
+"""(stream, file) -> where it is kept, durably. `events.attachments.Attachments.keep`."""
 DEFAULT_SOURCE = "fhir"
 """The source of files that nobody gave another name: the clinic's own former system."""
 MAX_SOURCE_BYTES = 64
@@ -111,11 +117,12 @@ def import_fhir(
     on_refusal: Callable[[Refusal], None] | None = None,
     correlation_id: bytes | None = None,
     encoder: Encoder = IN_THE_CLEAR,
+    keep: Keep | None = None,
 ) -> Report:
     """Imports every resource of the files; returns once all of it is durable on the log and in the tables.
 
     `clock` gives microseconds; `correlation_id` (16 bytes) marks the run's events; `encoder` makes their
-    values. Raises BadInput where there is
+    values; `keep` keeps a stream's large files outside of them (None: they stay in). Raises BadInput where there is
     nothing to read or the source's name is none, SetAside where a rewind came in between, Conflict where other
     writers never let it through, and whatever log and `standing` raise; all of them leave a state that the
     next run goes on from.
@@ -126,7 +133,9 @@ def import_fhir(
             "name the system, like 'hospital-a'",
         )
     files = find_files(paths)
-    run = _Run(source, clinic_stream, log, standing, clock, correlation_id, on_progress, on_refusal, encoder)
+    run = _Run(
+        source, clinic_stream, log, standing, clock, correlation_id, on_progress, on_refusal, encoder, keep
+    )
     run.bytes_total = sum(path.stat().st_size for path in files)
     with closing(run.waiting), _few_collections():
         run.take_all(read_resources(files, run.moved))
@@ -158,8 +167,9 @@ class _Run:
         on_progress: Callable[[Progress], None] | None,
         on_refusal: Callable[[Refusal], None] | None,
         encoder: Encoder,
+        keep: Keep | None,
     ) -> None:
-        self.encoder = encoder
+        self.encoder, self.keep = encoder, keep
         self.source, self.clinic_stream = source, clinic_stream
         self.log, self.standing, self.clock = log, standing, clock
         self.correlation_id, self.on_progress, self.on_refusal = correlation_id, on_progress, on_refusal
@@ -272,7 +282,12 @@ class _Run:
                 continue
             held = contents.get(item.key)
             known = item.key in settled
-            decision = None if known else decide(item, heads.get(item.stream, EMPTY), held, now)
+            try:
+                original = self._original(item, known or (held is not None and held.digest == item.digest))
+            except BadInput as error:
+                self._refuse(Refusal(item.found.file, item.found.line, error.message))
+                continue
+            decision = None if known else decide(item, heads.get(item.stream, EMPTY), held, now, original)
             if decision is None:
                 self.report.unchanged += 1
                 self._count(item, held is not None and held.mapped)
@@ -286,8 +301,15 @@ class _Run:
             heads[item.stream] = Head(event.version, event.event_id)
             contents[item.key] = Held(item.digest, event.event_id, decision.mapped)
             decisions.append(decision)
-            entries.append(Entry(item.stream.encode(), value))
+            entries.append(Entry(item.stream.encode(), value, headers_of(event.payload)))
         return decisions, entries
+
+    def _original(self, item: Item, is_known: bool) -> Original | None:
+        """The resource without its large files, which are kept before its event is. Raises BadInput (TooLarge)."""
+        keep, found = self.keep, item.found
+        if keep is None or is_known:
+            return None
+        return take_out(found.text, found.resource, partial(keep, item.stream))
 
     def _applied(self, decisions: Sequence[Decision]) -> set[EventId]:
         """Which of the events took effect: those that last set their resource, and of the others those that did

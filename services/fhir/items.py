@@ -15,13 +15,23 @@ from pydantic import ValidationError
 from events.envelope import Epoch, Event, EventId, Payload, derive_id
 from events.payloads import MODELS
 from events.rules import Head
+from services.fhir.documents import Original, fields_of
 from services.fhir.elements import Fields, earliest_named, member
 from services.fhir.exact_json import content_digest
 from services.fhir.mapping import MAPPINGS, map_resource
 from services.fhir.reading import Found
-from services.fhir.references import CLINIC_TYPES, Naming, patient_of, patient_stream, source_stream
+from services.fhir.references import (
+    CLINIC_TYPES,
+    Naming,
+    Reference,
+    patient_of,
+    patient_stream,
+    read_reference,
+    source_stream,
+)
 
 KEPT = "source.ResourceKept"
+DOCUMENT = "care.DocumentAttached"
 LEVEL = 3
 """zstd's level for originals; higher gains little on texts of a few kilobytes."""
 CORRECTION = "imported again with other content"
@@ -85,7 +95,7 @@ def place(found: Found, source: str, clinic_stream: str) -> Item | Waiting:
     identity = resource.get("id") or digest.hex()[:32]
     if "id" not in resource:
         found = found._replace(resource={**resource, "id": identity})
-    patient = patient_of(resource, found.links)
+    patient = owner_of_binary(found) if kind == "Binary" else patient_of(resource, found.links)
     if kind == "Patient":
         stream = patient_stream(source, identity)
     elif kind in CLINIC_TYPES:
@@ -98,6 +108,14 @@ def place(found: Found, source: str, clinic_stream: str) -> Item | Waiting:
         return Waiting(found, patient.identifier or "", digest)
     mappable = kind in MAPPINGS and stream != source_stream(source)
     return Item(found, (stream, source, kind, identity), digest, mappable)
+
+
+def owner_of_binary(found: Found) -> Reference | None:
+    """Whose file it is: as it says itself, or as a DocumentReference of its Bundle does; None where nobody says."""
+    said = read_reference(found.resource.get("securityContext"), found.links)
+    if said is None or said.type != "Patient":
+        said = found.owners.get(f"Binary/{found.resource['id']}") if "id" in found.resource else None
+    return said
 
 
 def placed(waiting: Waiting, source: str, stream: str | None) -> Item:
@@ -116,13 +134,18 @@ class Decision(NamedTuple):
     mapped: bool
 
 
-def decide(item: Item, head: Head, held: Held | None, now: Circumstances) -> Decision | None:
-    """None where the record's last applied content of this resource is this very content."""
+def decide(
+    item: Item, head: Head, held: Held | None, now: Circumstances, original: Original | None = None
+) -> Decision | None:
+    """None where the record's last applied content of this resource is this very content.
+
+    `original`: the resource as the event is to keep it, where files were taken out of it.
+    """
     if held is not None and held.digest == item.digest:
         return None
     stream, source, kind, identity = item.key
     previous = held.event_id if held else None
-    payload, occurred_at = _content(item, held)
+    payload, occurred_at = _content(item, held, original or Original(item.found.text))
     event = Event(
         event_id=derive_id("fhir", source, kind, identity, item.digest, previous, now.epoch),
         epoch=now.epoch,
@@ -139,19 +162,20 @@ def decide(item: Item, head: Head, held: Held | None, now: Circumstances) -> Dec
     return Decision(item, event, payload[0] != f"id.rekam.{KEPT}")
 
 
-def _content(item: Item, held: Held | None) -> tuple[Payload, int | None]:
+def _content(item: Item, held: Held | None, original: Original) -> tuple[Payload, int | None]:
     """The payload and the clinical time: mapped where that is possible, else the resource kept whole."""
     resource = item.found.resource
-    origin = _origin(item)
+    origin = _origin(item, original)
     if item.mappable:
         mapped = map_resource(resource, Naming(item.key[1], resource, item.found.links))
         if mapped is not None:
             again = held is not None and held.mapped
             name = mapped.correction if again and mapped.correction else mapped.type
             corrects = again or mapped.correction is None
-            payload = validated(
-                name, {**mapped.fields, "origin": origin, **(_corrects(held) if corrects else {})}
-            )
+            fields = {**mapped.fields, "origin": origin, **(_corrects(held) if corrects else {})}
+            if mapped.type == DOCUMENT:
+                fields["blob_sha256"] = original.blob_of(fields["content_sha256"])
+            payload = validated(name, fields)
             if payload is not None:
                 return payload, _clinical_time(mapped.occurred_at, resource)
     kept = validated(KEPT, {"origin": origin, **_corrects(held)})
@@ -170,14 +194,15 @@ def _clinical_time(found: int | None, resource: dict[str, Any]) -> int | None:
 _compressor = zstandard.ZstdCompressor(level=LEVEL)
 
 
-def _origin(item: Item) -> Fields:
+def _origin(item: Item, original: Original) -> Fields:
     _, source, kind, identity = item.key
     return {
         "source": source,
         "resource_type": kind,
         "resource_id": identity,
         "content_sha256": item.digest,
-        "original": _compressor.compress(item.found.text),
+        "original": _compressor.compress(original.text),
+        "files": fields_of(original),
     }
 
 

@@ -25,8 +25,10 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeAlias, cast
 
 from events.errors import BadInput
-from services.fhir.bundles import Entry, Window, entries, identity, links_of
+from services.fhir.bundles import Entry, Window, entries, identity
 from services.fhir.exact_json import Unfit, parse, reason, refuse_odd_characters
+from services.fhir.links import links_and_owners
+from services.fhir.references import Reference
 
 MAX_RESOURCE_BYTES = 16 * 1024 * 1024
 """The longest text of one resource. Above it the line or the entry is refused."""
@@ -44,6 +46,7 @@ Moved: TypeAlias = Callable[[int], None]
 """Told how many bytes of the files as they lie on the disk were read since it was last told."""
 
 NO_LINKS: Mapping[str, str] = {}
+NO_OWNERS: Mapping[str, Reference] = {}
 
 
 class Found(NamedTuple):
@@ -56,6 +59,8 @@ class Found(NamedTuple):
     resource: Resource
     links: Mapping[str, str]
     """Within its Bundle: fullUrl -> `Type/id`."""
+    owners: Mapping[str, Reference] = NO_OWNERS
+    """Within its Bundle: `Binary/id` -> the patient whose document names it."""
 
 
 class Refusal(NamedTuple):
@@ -271,20 +276,23 @@ def _read_bundle_file(path: Path, name: str, stream: _Stream) -> Iterator[Found 
     """Reads the file twice: references may point forward, so the links have to be known first."""
     with _open(path, None) as first:
         window = Window(first.read)
-        links = links_of(entries(window))
+        links, owners = links_and_owners(entries(window))
     if window.kind == "history":  # said so late
         yield from _read_document(name, stream)
     else:
-        yield from _found(name, entries(Window(stream.read)), links)
+        yield from _found(name, entries(Window(stream.read)), links, owners)
 
 
 def _read_bundle_text(name: str, text: str, newest_first: bool) -> Iterator[Found | Refusal]:
     held = [*entries(Window.over(text))]
-    yield from _found(name, iter(held[::-1] if newest_first else held), links_of(iter(held)))
+    yield from _found(name, iter(held[::-1] if newest_first else held), *links_and_owners(iter(held)))
 
 
 def _found(
-    name: str, held: Iterator[Entry | ValueError], links: Mapping[str, str]
+    name: str,
+    held: Iterator[Entry | ValueError],
+    links: Mapping[str, str],
+    owners: Mapping[str, Reference],
 ) -> Iterator[Found | Refusal]:
     number = 0
     for entry in held:
@@ -293,12 +301,14 @@ def _found(
             continue
         number = entry.number
         if entry.text is not None:
-            yield _found_one(name, entry, entry.text, links)
+            yield _found_one(name, entry, entry.text, links, owners)
         elif entry.method == "DELETE":
             yield Refusal(name, number, "a deletion: records are corrected, never deleted")
 
 
-def _found_one(name: str, entry: Entry, text: str, links: Mapping[str, str]) -> Found | Refusal:
+def _found_one(
+    name: str, entry: Entry, text: str, links: Mapping[str, str], owners: Mapping[str, Reference]
+) -> Found | Refusal:
     try:
         resource = _checked(entry.resource, text)
     except ValueError as error:
@@ -306,7 +316,7 @@ def _found_one(name: str, entry: Entry, text: str, links: Mapping[str, str]) -> 
     known = identity(entry)
     if known is not None and "id" not in resource:
         resource = {**resource, "id": known}
-    return Found(name, entry.number, text.encode(), resource, links)
+    return Found(name, entry.number, text.encode(), resource, links, owners)
 
 
 _TYPE = re.compile(r"[A-Z][A-Za-z]{1,63}")

@@ -5,6 +5,7 @@
   that the plan was made in, so of two recoveries at once, or of one that waited for its operator, the later fails;
 * tables are rebuilt beside the old ones and swapped in whole, or follow the log in transactions;
 * the checkpoint that covers the rewind is the end: only then has the recovery happened;
+* attached files come back last, when everything else serves;
 * what it took away is noted beside, so that the report of a recovery taken up tells of the whole (taking_up.py).
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import secrets
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 from events.codec import encode_control, rewound
@@ -29,11 +31,12 @@ from projections.store import Tables
 from replicator.continuity import check_continuity
 from replicator.planning import Holdings, RecoveryPlan, beyond, plan_recovery
 from replicator.pruning import pin
-from replicator.snapshot import open_snapshot
+from replicator.snapshot import open_snapshot, reopened_snapshot
 from replicator.targets import Point, Target, refuse_future, resolve
 from services.backups.cadence import Work
 from services.projecting import catch_up, finish_journal
-from services.recovery.keys import bring_keys, open_again
+from services.recovery.attachments import Brought, bring_attachments
+from services.recovery.keys import bring_keys, erase_by_log, open_again, restrict_by_log
 from services.recovery.locating import locate
 from services.recovery.looking import View, find_log, look
 from services.recovery.measuring import keep_rates, read_rates
@@ -73,6 +76,7 @@ class Report:
     steps: dict[str, float] = field(default_factory=dict)
     """step -> seconds."""
     verified: dict[str, int] = field(default_factory=dict)
+    attachments: Brought = field(default_factory=Brought)
     lost_after: int | None = None
     """Where the log was lost: anything later than this (milliseconds UTC) may be gone."""
 
@@ -92,8 +96,7 @@ def prepare(system: System, request: Request, tell: Tell, *, ship_first: bool) -
     now = system.clock()
     if request.target.time is not None and request.target.time > now:
         # By the log's clock, which times are read on, it may be over: then a checkpoint says so.
-        span = system.archive().restorable
-        refuse_future(request.target, now if span is None else max(now, span.last))
+        refuse_future(request.target, system.archive().restorable, now)
     if ship_first:
         bring_keys(system, tell)
     log = find_log(system)
@@ -164,6 +167,8 @@ def act(system: System, request: Request, view: View, plan: RecoveryPlan, report
             report.epoch = append_rewind(system, log, view, rewind, request, plan.time)
             attempt.goes_back(plan.time, rewind.epoch, beyond(plan.position, log.end()))
             clock.step("rewind")
+        with closing(system.patient_keys()) as keys:
+            erase_by_log(keys, view.archive, log, tell)
         bring_tables(system, log, view, plan, request.workers, tell)
         clock.step("tables")
         keep_rates(system, _work(view, plan, report))
@@ -175,8 +180,10 @@ def act(system: System, request: Request, view: View, plan: RecoveryPlan, report
         except TablesDamaged:  # where the plan did not need to look
             make_tables_anew(system, log, request.workers, tell)
             report.verified = finish(system, log, request.workers, clock)
+        report.finished = system.clock()  # everything serves: what follows comes back beside
+        report.attachments = bring_attachments(system, view.archive, tell)
+        clock.step("attachments")
         attempt.ended(report, view.effect_now(log))
-    report.finished = system.clock()
 
 
 def pin_archive(system: System, plan: RecoveryPlan, tell: Tell) -> None:
@@ -213,6 +220,7 @@ def finish(system: System, log: EventLog, workers: int, clock: _Stopwatch) -> di
     fill_journal(system, log, workers)
     clock.step("journal")
     open_again(system)
+    restrict_by_log(system)
     with closing(system.tables()) as tables:
         verified = verify(log, tables)
     clock.step("verification")
@@ -298,7 +306,15 @@ def bring_tables(
                 end = log.end()
                 tell(f"Rebuilding the tables from {end.records():,} records.")
                 snapshot = open_snapshot(view.archive, plan.snapshot) if plan.snapshot else None
-                rebuild(system.log_opener(), end, tables, workers=workers, snapshot=snapshot)
+                again = partial(reopened_snapshot, system.archive_opener(), snapshot.id) if snapshot else None
+                rebuild(
+                    system.log_opener(),
+                    end,
+                    tables,
+                    workers=workers,
+                    snapshot=snapshot,
+                    open_snapshot=again,
+                )
             else:
                 finish_journal(system.log_opener(), tables)
             catch_up(log, tables)

@@ -48,5 +48,7 @@ def _by_journal(system: System, event_id: EventId) -> list[tuple[Partition, int]
 def _located(partition: Partition, records: Iterable[Record], event_id: EventId) -> Iterator[Located]:
     bearing = [record for record in records if event_id in (record.value or b"")]
     for record, event in zip(bearing, decode_events([r.value for r in bearing]), strict=True):
-        if not isinstance(event, Unreadable) and event.event_id == event_id:
+        if isinstance(event, Unreadable) or record.key != event.stream.encode():
+            continue  # no event of ours, as projections/judging.py says
+        if event.event_id == event_id:
             yield Located(partition, record.offset, event.epoch, record.time)

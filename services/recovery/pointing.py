@@ -13,7 +13,7 @@ from services.home import Home
 from services.moments import parse_moment
 
 LATEST = "latest"
-_CHECKPOINT = re.compile(r"checkpoint[ :](\d+)\Z")
+_CHECKPOINT = re.compile(r"checkpoint[ :](\d{1,12})\Z")
 _LABEL = re.compile(rf"\d{{8}}T\d{{6}}Z-({'|'.join(Kind)})(-\d+)?\Z")
 _PAIR = re.compile(r"([^\s,=]+)=(\d+)\Z")
 
@@ -33,7 +33,7 @@ def point_to(place: Home, to: str | None, before: str | None, after: str | None)
         return Target(position=mark.position, moment=mark.time, name=f"checkpoint {int(found[1])}")
     if _LABEL.match(text):
         backup = named(place.archive().backups, text)
-        return Target(position=backup.position, name=f"backup {text}")
+        return Target(position=backup.position, moment=backup.complete_through, name=f"backup {text}")
     if "=" in text:
         return Target(position=parse_position(text))
     return Target(time=parse_moment(text, place.zone, place.clock()))
@@ -52,12 +52,16 @@ def parse_event_id(text: str) -> EventId:
 
 def parse_position(text: str) -> Position:
     """`topic/partition=offset`, separated by commas or spaces, as plans show it. Raises WrongUsage."""
-    offsets = {}
+    offsets: dict[Partition, int] = {}
     for part in text.replace(",", " ").split():
         found = _PAIR.match(part)
         try:
-            offsets[Partition.parse(found[1] if found else "")] = int(found[2] if found else 0)
+            partition = Partition.parse(found[1] if found else "")
+            offset = int(found[2] if found else 0)
         except ValueError:
             hint = "write it as plans do: rekam.events/0=120, rekam.control/0=3, rekam.access/0=0"
             raise WrongUsage(f"not a part of a position: {part!r}", hint) from None
+        if partition in offsets:
+            raise WrongUsage(f"{partition} is named twice", "one offset for each")
+        offsets[partition] = offset
     return Position(offsets)

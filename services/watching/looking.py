@@ -14,4 +14,7 @@ def whole_status(place: Home) -> tuple[Status, list[dict[str, Any]]]:
     found = status_of(place, {other.archive_name: other for other in place.archives()[1:]})
     witnesses = standing(place)
     found.findings += ((Colour(colour), text) for colour, text in findings(witnesses))
+    if place.next_keys.is_dir() and any(place.next_keys.iterdir()):
+        text = "keys are being rotated: 'rekam keys rotate' again brings it to its end"
+        found.findings.append((Colour.YELLOW, text))
     return found, witnesses

@@ -67,6 +67,10 @@ def of_archives(archives: Mapping[str, Status]) -> Iterator[Metric]:
         "unshipped_records": ("Records that it does not hold yet.", lambda s: s.unshipped_records),
         "unshipped_age_seconds": ("Age of the oldest record that it lacks.", _unshipped_age),
         "bytes": ("Stored bytes that count.", lambda s: s.archive_bytes),
+        "missing_attachments": (
+            "Attached files that are neither in it nor on this machine.",
+            lambda s: s.missing_attachments,
+        ),
         "gaps": ("Known holes in what it holds.", lambda s: s.gaps),
         "recovery_seconds": (
             "Estimated time to recover from it with everything else lost.",
@@ -80,8 +84,8 @@ def of_archives(archives: Mapping[str, Status]) -> Iterator[Metric]:
         ),
         "drill_ok": ("1 where that gave the truth.", lambda s: _went_well(_drill(s))),
         "drill_seconds": (
-            "How long that took.",
-            lambda s: drill.rto_millis / MILLIS if (drill := _drill(s)) else None,
+            "How long that took, where it came to a result.",
+            lambda s: drill.rto_millis / MILLIS if (drill := _drill(s)) and drill.rto_millis else None,
         ),
         "rpo_objective_seconds": (
             "How much work may be lost, as the operator set it.",

@@ -17,7 +17,6 @@ from http import HTTPStatus
 
 from events.errors import ArchiveDiverged, Busy, Corrupt, Refused, RekamError, Unavailable
 from replicator.archive_index import ArchiveIndex
-from replicator.note import open_note
 from replicator.witnessing.cosignature import cosignature_lines
 from replicator.witnessing.deciding import SIZE_TYPE
 from replicator.witnessing.growth import Growth, growth_from, read_on
@@ -98,7 +97,7 @@ class Asker:
         answer = self.post(request.to_bytes())
         if answer.status != HTTPStatus.OK:
             raise self._refused(answer)
-        text = open_note(growth.head.note, [self.place.verifier()])
+        text, _ = index.keys.open(growth.head.note, "the newest note")
         try:
             lines = cosignature_lines(answer.body, text, self.witness.key, "the witness's answer")
         except Corrupt as error:  # nothing of ours is lost

@@ -74,7 +74,7 @@ def word_of(place: Home, witness: Witness) -> Word | None:
         note = path.read_bytes() if path.exists() else b""
     if not note:
         return None
-    text = open_note(note, [place.verifier()], str(path))
+    text = open_note(note, place.known_keys(), str(path))
     times = cosigned(note, [witness.key], str(path)).times
     if witness.key.name not in times:
         return None  # another key was written into rekam.toml: its witness has said nothing yet

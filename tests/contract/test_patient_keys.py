@@ -90,10 +90,10 @@ def test_a_backup_brings_back_what_is_not_here(keys: KeyStore, tmp_path: Path) -
 def test_the_ledger_names_keys_and_whole_streams_go(keys: KeyStore) -> None:
     made = keys.make([A, B])
     keys.merge([KeptKey("c" * 32, A, 8, b"z" * 32)], [])
-    assert keys.destroy_keys([made[A].id, "0" * 32], 11) == [A]
+    assert keys.destroy_keys([made[A].id, "0" * 32], {"at": 11, "reason": "asked for"}) == [A]
     assert keys.find("c" * 32) is None
-    assert keys.marks(ERASED) == {A: erased(A, 11)}
-    assert keys.destroy_keys([made[A].id], 12) == []
+    assert keys.marks(ERASED) == {A: erased(A, 11, reason="asked for")}
+    assert keys.destroy_keys([made[A].id], {"at": 12}) == []
     assert keys.find(made[B].id)
 
 

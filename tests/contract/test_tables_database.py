@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,9 @@ from events.errors import Busy
 from events.position import EVENTS, Partition, Position
 from projections.columns import in_bytes, key_of
 from projections.database import key_order
+from projections.finding import MINUTE_MICROS, Burst, Sought, bursts, count_events, find_events
+from projections.rewinding import Span
+from projections.set_aside import count_in, rows_in
 from projections.store import Tables, open_tables
 from projections.system_tables import JOURNAL
 from tests.tiny_tables import NOTES, READINGS, tiny
@@ -133,6 +137,20 @@ def test_two_writers_take_turns(tables: Tables, url: str, monkeypatch: pytest.Mo
     assert tables.rows("readings", "patient-1") == ROWS[:2]
 
 
+def test_two_who_write_beside_each_other_wait_only_where_there_can_be_one(tables: Tables, url: str) -> None:
+    with closing(open_tables(url, define=tiny)) as other:
+        shorten_patience(other)
+        one = other.database.dialect.name == "sqlite"
+        with tables.database.writing_beside():
+            tables.database.insert(READINGS, ROWS[:1])
+            with pytest.raises(Busy) if one else nullcontext(), other.database.writing_beside():
+                other.database.insert(READINGS, ROWS[1:2])
+        with pytest.raises(KeyError), tables.database.writing_beside():
+            tables.database.insert(READINGS, ROWS[2:3])
+            raise KeyError
+    assert tables.rows("readings", "patient-1") == ROWS[: 1 if one else 2]
+
+
 def shorten_patience(tables: Tables) -> None:
     if tables.database.dialect.name == "sqlite":
         tables.database.execute("PRAGMA busy_timeout = 50")
@@ -164,6 +182,55 @@ def test_what_folding_needs_of_a_stream_are_its_journal_rows_in_log_order(tables
         assert found == [(row.log_partition, row.log_offset, row.verdict, row.value) for row in whole]
         assert [row.log_offset for row in found] == [2, 5, 9][:count]
         assert all(type(row.value) is bytes for row in found)
+
+
+def journalled(
+    offset: int, at: int, stream: str = "s", partition: int = 0, **more: object
+) -> tuple[object, ...]:
+    told = {"epoch": None, "type": "t", "actor": "a", "verdict": "applied", **more}
+    event_id = bytes([partition, offset]) + bytes(14)
+    return (
+        *(stream, partition, offset, at, offset + 1, event_id, told["epoch"], told["type"], 0, 0),
+        *(told["actor"], "r", "y", told["verdict"], b"v"),
+    )
+
+
+def test_events_are_found_and_the_minutes_in_which_much_happened(tables: Tables) -> None:
+    minute = 1_700_000_040_000_000  # a whole number of minutes
+    rows = [
+        journalled(0, minute - 1, "before"),
+        journalled(1, minute, "one", actor="b"),
+        *(journalled(n, minute + n, f"s{n % 2}") for n in (2, 3, 4)),
+        journalled(5, minute + MINUTE_MICROS - 1, "s1", verdict="conflict"),
+        journalled(6, minute + MINUTE_MICROS, "after"),
+        journalled(2, minute + 1, "elsewhere", partition=1),
+    ]
+    with tables.database.writing():
+        tables.database.insert(JOURNAL, rows)
+    with tables.reading():
+        largest, *rest = bursts(tables, Sought(), 10)
+        assert largest == Burst(minute, "t", "a", 5, 3, rows[-1][5])
+        assert [(b.minute - minute, b.actor_id, b.events) for b in rest] == [
+            (-MINUTE_MICROS, "a", 1),
+            (0, "b", 1),
+            (MINUTE_MICROS, "a", 1),
+        ]
+        narrow = Sought(since=minute + 2, until=minute + MINUTE_MICROS - 1, verdict="applied")
+        assert [row.log_offset for row in find_events(tables, narrow, 2)] == [3, 4]
+        assert count_events(tables, narrow) == 3
+        [burst] = bursts(tables, replace(narrow, stream="s0", actor="a", types=["t", "u"]), 10)
+        assert (burst.events, burst.first) == (2, rows[2][5])
+
+
+def test_what_was_set_aside_is_found_by_its_epoch(tables: Tables) -> None:
+    rows = [journalled(n, n, f"s{n}", epoch=ID if n > 2 else None) for n in range(6)]
+    with tables.database.writing():
+        tables.database.insert(JOURNAL, [*rows, journalled(4, 4, "elsewhere", 1, epoch=ID)])
+    for epoch, offsets in ((None, [1, 2]), (ID, [3, 4])):
+        span = Span(epoch, Partition(EVENTS, 0), 1, 5)
+        with tables.reading():
+            assert [row.log_offset for row in rows_in(tables, span)] == offsets
+        assert count_in(tables, span) == 2
 
 
 def test_opened_again_they_are_the_same(tables: Tables, url: str) -> None:

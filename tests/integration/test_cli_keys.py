@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from events.patient_keys import ERASED, Mark, MemoryKeys
 from replicator.encryption import new_identity
 from services.home import Home
 from tests.command_line import digest, rekam
@@ -144,3 +145,15 @@ def test_what_is_no_identity_is_refused(clinic: Path, tmp_path: Path, text: str)
 def test_what_is_no_recipient_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     assert "age recipient" in rekam(tmp_path / "new", "init", "--escrow", "age1no", code=2).err
     assert not (tmp_path / "new" / "rekam.toml").exists() and not (tmp_path / "new" / "keys").exists()
+
+
+def test_a_key_that_stands_here_and_not_in_its_backup_is_found(clinic: Path) -> None:
+    place, other = Home.open(clinic), MemoryKeys()
+    identity = place.identity()
+    assert identity is not None
+    place.key_backup().restore(other, identity)
+    stream = other.changes(0).keys[0].stream
+    other.destroy(stream, Mark(stream, ERASED, {"at": 1}))
+    place.key_backup().replace(other)
+    found = checked(clinic, code=3)
+    assert any("destroyed or others" in text for text in found["wrong"])

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.clinics import Clinic
+from events.codec import decode_event, encode_event
+from events.envelope import Event
+from events.log import Entry, EventLog
+from events.payloads.care import EnteredInError
+from events.position import EVENTS
+from projections.store import Tables
+from services.projecting import catch_up
+from tests.clinics import ACTOR, Clinic
 from tests.command_line import lose, moment, ndjson, rekam, sample_lines
 
 VOIDED = 20
@@ -96,6 +104,49 @@ def test_what_was_set_aside_is_applied_again_once(clinic: Clinic) -> None:
     assert clinic.status()["status"] == "green"
 
 
+def test_what_never_took_effect_is_not_applied_again(clinic: Clinic) -> None:
+    """Two writers that lost a race: one decided anew, under the same id, and one was told."""
+    before = moment()
+    stream = find_one(clinic, "--type", "EnteredInError")["stream"]
+    lost(clinic, stream, b"decided anew....", "other-record")
+    lost(clinic, stream, b"was told........", "no-record")
+    with clinic.surroundings() as home, closing(home.log()) as log, closing(home.tables()) as tables:
+        head = tables.head(stream)
+        append(log, tables, stream, b"decided anew....", head.version + 1, head.last, "record")
+    clinic.do("recover", "--to", before, "--yes")
+    assert sum(aside["events"] for aside in diff(clinic, 2)) == 3
+    ran = rekam(clinic.home, "rewinds", "reapply", "2", "--all", "--yes", "--json", code=1).json()
+    assert (ran["applied"], ran["again"]) == (1, 0)
+    assert [row["event"] for row in ran["refused"]] == [b"was told........".hex()]
+    assert "did not take effect" in ran["refused"][0]["why"]
+    applied = find_one(clinic, stream)["event_id"]
+    with clinic.surroundings() as home, closing(home.tables()) as tables:
+        [row] = tables.occurrences(bytes.fromhex(applied))
+        event = home.encoder().reveal(decode_event(row.value))
+        assert event.payload[1]["record_id"] == "record"
+
+
+def find_one(clinic: Clinic, *words: str) -> dict[str, Any]:
+    """The newest of them."""
+    [found] = clinic.do("find", *words, "--limit", "1", "--json").json()["events"]
+    return found
+
+
+def lost(clinic: Clinic, stream: str, event_id: bytes, record_id: str) -> None:
+    """An event that was decided on an older state of its stream."""
+    with clinic.surroundings() as home, closing(home.log()) as log, closing(home.tables()) as tables:
+        append(log, tables, stream, event_id, 1, None, record_id)
+
+
+def append(log: EventLog, tables: Tables, stream: str, event_id: bytes, version: int, *rest: Any) -> None:
+    previous, record_id = rest
+    payload = EnteredInError(kind="observation", record_id=record_id, target=event_id).to_payload()
+    epoch = tables.control()[-1][1].epoch
+    event = Event(event_id, epoch, stream, version, previous, 1, 1, ACTOR, None, None, payload)
+    log.append(EVENTS, [Entry(stream.encode(), encode_event(event))])
+    catch_up(log, tables)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
@@ -103,7 +154,7 @@ def test_what_was_set_aside_is_applied_again_once(clinic: Clinic) -> None:
         (("diff", "0"), 1, "there is no rewind 0"),
         (("reapply", "1", "--yes"), 2, "choose what"),
         (("reapply", "1", "--all", "--patient", "p", "--yes"), 2, "choose what"),
-        (("reapply", "1", "--patient", "patient-1", "--yes"), 2, "set nothing of patient-1 aside"),
+        (("reapply", "1", "--patient", "patient-1", "--yes"), 2, "has nothing of patient-1"),
         (("reapply", "1", "--event", "0" * 32, "--yes"), 1, "set no event"),
         (("reapply", "1", "--event", "x", "--yes"), 2, "not an event's id"),
         (("reapply", "1", "--all"), 1, "nobody is there to confirm"),

@@ -267,6 +267,8 @@ def test_a_restriction_holds_through_recoveries_until_it_is_lifted(clinic: Clini
     clinic.recover(time)
     assert "restricted" in clinic.refused("show", patient)
     assert "restricted" in clinic.refused("export", "fhir", patient)
+    assert "restricted" in clinic.refused("audit", "evidence", patient, "-o", tmp_path / "evidence.json")
+    assert not (tmp_path / "evidence.json").exists()
     new = clinic.to_empty_machine(tmp_path / "new")
     new.recover(time)
     assert "restricted" in new.refused("show", patient)
@@ -285,7 +287,61 @@ def test_with_sealing_off_the_tables_still_show_nothing_of_the_erased(tmp_path: 
     clinic.ship()
     report = clinic.do("erase", patient, "--reason", "asked for", "--order", "court")
     assert report["in_the_clear"] > 0
+    assert "erased" in clinic.refused("audit", "evidence", patient, "-o", tmp_path / "evidence.json")
     new = clinic.to_empty_machine(tmp_path / "new")
     new.recover(time)
     assert new.shows_nothing(patient)
     assert rekam(new.home, "export", "fhir", patient).out == ""
+
+
+def test_an_erasure_says_at_once_how_it_is_gone_on_with(clinic: Clinic) -> None:
+    """Once the keys are gone, no number of the patient's leads to them any more."""
+    patient = clinic.patients()[0]
+    number = clinic.rows(patient)["identifiers"][0]["value"]
+    shutil.rmtree(clinic.home / "key-backups")
+    (clinic.home / "key-backups").write_text("not a folder")
+    ran = rekam(clinic.home, "erase", number, "--reason", "asked for", "--order", "court", code=None)
+    assert ran.code and patient in ran.err
+    (clinic.home / "key-backups").unlink()
+    assert "no such patient" in clinic.refused("erase", number, "--reason", "x", "--order", "y")
+    assert clinic.do("erase", patient, "--reason", "asked for", "--order", "court")["keys"]
+
+
+@pytest.mark.parametrize("then", ["status", "replicate"])
+def test_a_store_of_keys_put_back_from_before_an_erasure_is_noticed_and_learns_of_it(
+    clinic: Clinic, tmp_path: Path, then: str
+) -> None:
+    clinic.ship()
+    shutil.copytree(clinic.home / "keys", old := tmp_path / "old")
+    patient = clinic.patients()[0]
+    clinic.do("erase", patient, "--reason", "asked for", "--order", "court")
+    lose(clinic.home / "keys", "patients.db")
+    for file in old.glob("patients.db*"):
+        shutil.copy(file, clinic.home / "keys")
+    if then == "status":
+        found = clinic.do("status", code=1)
+        assert any("are destroyed" in finding["text"] for finding in found["findings"])
+        clinic.recover()
+    else:
+        assert "older copy" in clinic.refused("replicate", "--once")
+    lose(clinic.home, "tables.db")
+    assert clinic.shows_nothing(patient)
+
+
+def test_the_ledger_of_an_archive_that_is_not_recovered_from_counts_too(
+    clinic: Clinic, tmp_path: Path
+) -> None:
+    second, aside, old = clinic.home / "second", tmp_path / "aside", tmp_path / "old"
+    rekam(clinic.home, "archive", "add", "second", second)
+    clinic.ship()
+    shutil.copytree(clinic.home / "key-backups", old)
+    second.rename(aside)
+    patient = clinic.patients()[0]
+    clinic.do("erase", patient, "--reason", "asked for", "--order", "court")
+    aside.rename(second)
+    lose(clinic.home / "keys", "patients.db")
+    lose(clinic.home, *LOST)
+    shutil.rmtree(clinic.home / "key-backups")
+    old.rename(clinic.home / "key-backups")
+    clinic.do("recover", "--to", "latest", "--yes", "--archive", "second")
+    assert clinic.shows_nothing(patient)

@@ -50,11 +50,15 @@ def test_the_burst_is_found_and_gone_before(clinic: Clinic) -> None:
     assert (first["type"], first["actor_id"]) == ("care.EnteredInError", "script")
     plan = clinic.do("recover", "--before", first["first"], "--dry-run").out
     assert f"just before event {first['first']} (it is not kept)" in plan
+    assert f"Goes back         {VOIDED} events of " in plan
+    assert f"care.EnteredInError {VOIDED}" in plan and "all by script" in plan
     report = go(clinic, "--before", first["first"])
     assert report["set_aside_records"] == VOIDED
+    assert report["goes_back"]["events"] == VOIDED and report["goes_back"]["actors"] == {"script": VOIDED}
     assert clinic.digest() == before
     again = go(clinic, "--before", first["first"])
     assert not again["rewind"], "the event is set aside now, and means the same moment"
+    assert again["goes_back"] is None
     # and back again, to where it was: the event resolves before the rewind that set it aside
     [last] = find(clinic, "--type", "care", "--actor", "script", "--limit", "1")["events"]
     assert last["verdict"] == "set-aside"
@@ -90,9 +94,22 @@ def test_checkpoints_backups_and_positions_are_targets(clinic: Clinic) -> None:
         (f"checkpoint:{shipped['checkpoint']}", second),
     ):
         plan = clinic.do("recover", "--to", to, "--dry-run").out
-        assert "(inclusive)" in plan
+        assert "(inclusive), at 20" in plan
         go(clinic, "--to", to)
         assert clinic.digest() == want, to
+
+
+def test_the_beginning_is_a_position_and_what_that_takes_away_is_said(clinic: Clinic) -> None:
+    report = go(clinic, "--to", "rekam.events/0=0, rekam.access/0=0, rekam.control/0=0")
+    assert report["rpo_seconds"] is not None and f"{report['set_aside_records']:,} later" in report["rpo"]
+    assert clinic.do("rewinds", "list", "--json").json()["rewinds"][0]["back_to"] is not None
+
+
+def test_a_patient_of_set_aside_history_alone_is_found(clinic: Clinic) -> None:
+    patient = find(clinic, "--limit", "1")["events"][0]["stream"]
+    go(clinic, "--to", "rekam.events/0=0, rekam.access/0=0, rekam.control/0=0")
+    assert find(clinic, patient, "--verdict", "set-aside")["total"] > 0
+    assert clinic.do("history", patient, "--json").json()["events"]
 
 
 def test_events_are_found_by_whom_what_and_when(clinic: Clinic) -> None:
@@ -125,8 +142,11 @@ def test_events_are_found_by_whom_what_and_when(clinic: Clinic) -> None:
         (("--to", "rekam.events/0=3"), "is missing"),
         (("--to", "rekam.elsewhere/0=3"), "not a position of this log"),
         (("--to", "events=3"), "not a part of a position"),
-        (("--to", "in 2 hours"), "is after now"),
-        (("--to", "9 years ago"), "before the archive begins"),
+        (("--to", "rekam.events/0=3, rekam.events/0=4, rekam.access/0=0, rekam.control/0=1"), "named twice"),
+        (("--to", f"checkpoint {'9' * 5000}"), "not a time"),
+        (("--to", "0001-01-01"), "not a time"),
+        (("--to", "2999-01-01"), "; the nearest is 20"),
+        (("--to", "500 weeks ago"), "before the archive begins"),
         (("--to", "sometime"), "not a time"),
     ],
 )
@@ -139,4 +159,5 @@ def test_what_is_no_target_is_refused(shipped: Clinic, words: tuple[str, ...], s
 def test_what_cannot_be_looked_for_is_said(shipped: Clinic) -> None:
     assert "families:" in rekam(shipped.home, "find", "--type", "weather", code=2).err
     assert "no such patient" in rekam(shipped.home, "find", "nobody", code=1).err
+    rekam(shipped.home, "find", "--limit", "9" * 20, code=2)
     assert "not a time" in rekam(shipped.home, "find", "--since", "sometime", code=2).err

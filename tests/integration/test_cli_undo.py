@@ -158,15 +158,12 @@ def test_the_plan_of_a_recovery_says_when_undoing_less_would_do(
     clinic: Clinic, patient: str, before: str
 ) -> None:
     clinic.ship()
-    told = clinic.do("recover", "--to", before, "--dry-run", "--json").json()["goes_back"]
-    assert told["actors"] == 1 and told["actor"] == "script" and told["events"] == VOIDED
     words = clinic.do("recover", "--to", before, "--dry-run").out
-    assert f"Goes back         {VOIDED} events of {told['streams']} streams, by 1 actors" in words
-    assert "rekam undo" in words and "--to" in words.partition("rekam undo")[2]
+    assert "Enough" in words and "'rekam undo " in words
     at = moment()
     undo(clinic, patient, "--to", before, "--yes")
     words = clinic.do("recover", "--to", at, "--dry-run").out
-    assert f"all of one patient: 'rekam undo {patient} --to" in words
+    assert f"'rekam undo {patient} --to" in words
     option = words.partition(f"'rekam undo {patient} ")[2].partition("'")[0].split()
     assert undo(clinic, patient, *option, "--dry-run")["events"] > 0
 

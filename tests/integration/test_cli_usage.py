@@ -15,7 +15,19 @@ from tests.command_line import ROOT, finish, instant, ndjson, rekam, sample_line
 
 READING = ["status", "points", "digest", "show", "history"]
 COMMANDS = {
-    *("init", "import fhir", "export fhir", "simulate", "project", "replicate", "run", "watch"),
+    *(
+        "init",
+        "import fhir",
+        "export fhir",
+        "attach",
+        "attachments",
+        "attachment",
+        "simulate",
+        "project",
+        "replicate",
+        "run",
+        "watch",
+    ),
     *(
         "backup full",
         "backup differential",
@@ -38,12 +50,14 @@ COMMANDS = {
         "due",
         "find",
         "drill",
+        "salvage",
         "rewinds list",
         "rewinds diff",
         "rewinds reapply",
         "undo",
         "keys check",
     ),
+    *("keys rotate recipients", "keys rotate signing"),
     *("witness init", "witness trust", "witness serve", "witness ask"),
     *("archive list", "archive add", "archive copy", "archive compare", "archive prune", "archive repair"),
     *("audit verify", "audit consistency", "audit evidence", "audit check"),

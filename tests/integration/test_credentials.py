@@ -176,6 +176,17 @@ def test_the_pruner_removes_what_no_lock_holds_and_reads_no_record(
     as_(roles.restorer, clinic, "points")
 
 
+def test_the_writer_rotates_keys_and_ships_on(clinic: Path, s3_locked_bucket: S3Bucket, roles: Roles) -> None:
+    for what in (["signing"], ["recipients", "--new-identity"], ["signing"]):
+        as_writer(clinic, roles, "keys", "rotate", *what, "--reason", "a test")
+        as_writer(clinic, roles, "simulate", "--patients", "2", "--events", "20", "--seed", "2")
+        as_writer(clinic, roles, "replicate", "--once")
+    writer = client(s3_locked_bucket, roles.writer)
+    for key in keys(s3_locked_bucket, roles, "recipients/"):
+        refused(lambda: writer.get_object(Bucket=s3_locked_bucket.name, Key=key))  # noqa: B023
+    as_(roles.restorer, clinic, "audit", "verify", "--depth", "records")
+
+
 def test_locks_of_what_is_needed_are_lengthened(
     clinic: Path, s3_locked_bucket: S3Bucket, roles: Roles
 ) -> None:

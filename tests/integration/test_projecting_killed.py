@@ -9,18 +9,22 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from events.errors import Corrupt
 from events.log import Entry
 from events.position import EVENTS, Position
 from events.rules import Effect
 from events.sqlite_log import SqliteLog
+from projections import snapshot_loading
 from projections.bulk import rebuild
 from projections.completing import complete_journal
 from projections.digest import Digest, digest, digest_at
 from projections.projector import project
+from projections.sqlite_database import SqliteDatabase
 from projections.store import Tables, open_tables
 from projections.system_tables import STREAMS
 from tests.log_histories import History, encode_event, note, reading
@@ -177,5 +181,81 @@ class _Image:
         with tables.reading():
             self._rows = {t.name: list(tables.all_rows(t)) for t in (*tables.definition.tables, STREAMS)}
 
+    def holds(self, table: str) -> bool:
+        return True
+
     def batches(self, table: str) -> list[list[tuple[object, ...]]]:
         return [self._rows[table]]
+
+    def size_bytes(self, table: str) -> int:
+        return len(self._rows[table])
+
+
+def _same(image: _Image) -> _Image:
+    return image
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_several_workers_load_a_snapshot_as_one_does(
+    log_path: Path, tables: Tables, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_loading, "SHARED_BYTES", 0)
+    opener = OpenLog(log_path)
+    with closing(opener()) as log:
+        end = log.end()
+    middle = Position({p: n // 2 for p, n in end.items()})
+    rebuild(opener, middle, tables)
+    image = _Image(tables)
+    told: list[str] = []
+    rebuild(
+        opener,
+        end,
+        tables,
+        workers=workers,
+        snapshot=image,
+        open_snapshot=partial(_same, image),
+        progress=lambda stage, done, total: told.append(stage),
+    )
+    assert len(told) < len(tables.definition.tables) + 2, "the largest were loaded elsewhere"
+    complete_journal(opener, tables)
+    assert digest(tables) == digest_at(opener, end, tiny)
+    _refuse_leftovers(tables)
+
+
+def test_what_another_process_cannot_load_is_told_and_nothing_is_changed(
+    log_path: Path, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_loading, "SHARED_BYTES", 0)
+    opener = OpenLog(log_path)
+    with closing(opener()) as log:
+        end = log.end()
+    middle = Position({p: n // 2 for p, n in end.items()})
+    rebuild(opener, middle, tables)
+    before = digest(tables)
+    image = _Image(tables)
+    with pytest.raises(Corrupt, match="a part"):
+        rebuild(opener, end, tables, workers=2, snapshot=image, open_snapshot=partial(_Damaged, image))
+    assert digest(tables) == before
+    _refuse_leftovers(tables)
+
+
+class _Damaged:
+    """A snapshot no table of which can be read."""
+
+    def __init__(self, image: _Image) -> None:
+        self.position, self.links = image.position, image.links
+
+    def batches(self, table: str) -> list[list[tuple[object, ...]]]:
+        raise Corrupt("a part is damaged")
+
+    def size_bytes(self, table: str) -> int:
+        return 0
+
+
+def _refuse_leftovers(tables: Tables) -> None:
+    database = tables.database
+    if isinstance(database, SqliteDatabase):
+        assert not list(database.path.parent.glob(f"{database.path.name}.fresh-*"))
+    else:
+        found = database.fetch("SELECT nspname::text FROM pg_namespace WHERE nspname LIKE 'rekam%'")
+        assert found == [("rekam",)]

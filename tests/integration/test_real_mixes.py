@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -103,6 +104,10 @@ def test_an_empty_machine_adopts_an_archive(
     with kafka_url(kafka_server) as lost.log:
         lost.init()
         lost.take(first)
+        patient = json.loads(first.read_bytes().splitlines()[0])["id"]
+        scan = tmp_path / "scan.pdf"
+        scan.write_bytes(bytes(range(256)) * 200)
+        document = lost.do("attach", patient, str(scan), "--json").json()["document"]
         lost.ship("--snapshot")
         truth = lost.digest()
         owner = tmp_path / "owner.txt"
@@ -114,7 +119,9 @@ def test_an_empty_machine_adopts_an_archive(
         clinic.do("init", "--from", lost.archive, "--identity", str(owner), *places)
         report = clinic.recover("latest")
         assert clinic.digest() == truth
-        assert (report["restored_records"], report["verified"]["journal"]) == (201, 200)
+        assert (report["restored_records"], report["verified"]["journal"]) == (202, 201)
+        clinic.do("attachment", patient, document, "-o", str(tmp_path / "back.pdf"))
+        assert (tmp_path / "back.pdf").read_bytes() == scan.read_bytes()
         clinic.take(rest)
         assert sum(clinic.take(first)["mapped"].values()) == 200
         assert clinic.status()["status"] == "green"

@@ -14,8 +14,8 @@ from services.simulation.traffic import simulate
 from services.simulation.writing import write_simulation
 
 EVENTS = 9_000
-NOT_SIMULATED = {"restrictions", "resources", "identifiers"}
-"""Erasure, imports and foreign numbers are not part of a simulated clinic's day."""
+NOT_SIMULATED = {"restrictions", "resources", "identifiers", "documents"}
+"""Erasure, imports, foreign numbers and scans are not part of a simulated clinic's day."""
 
 
 def test_every_table_holds_something_and_every_verdict_is_meant(tmp_path: Path) -> None:

@@ -107,6 +107,23 @@ def test_every_checkpoint_of_a_normal_life_is_cosigned(clinic: Path, witness: Se
     assert not any("refused" in line for line in witness.told)
 
 
+def test_a_witness_cosigns_on_once_it_is_told_the_clinics_new_key(clinic: Path, witness: Serving) -> None:
+    rekam(clinic, "replicate", "--once")
+    kept = (clinic / "keys" / "seen" / "archive.notary.note").read_bytes()
+    told = rekam(clinic, "keys", "rotate", "signing", "--reason", "a test").out
+    key = str(Home.open(clinic).verifier())
+    line = f"rekam witness trust {origin(clinic)} '{key}' --only --folder DIR"
+    assert line in told
+    write(clinic, 2)
+    refused = rekam(clinic, "replicate", "--once").err
+    assert "it does not know this clinic's key" in refused and f"trust {origin(clinic)} '{key}'" in refused
+    assert status(clinic)[0] == "yellow"  # what it cosigned under the earlier key is known still
+    assert (clinic / "keys" / "seen" / "archive.notary.note").read_bytes() == kept
+    rekam(clinic, "witness", "trust", origin(clinic), key, "--only", "--folder", witness.path)
+    rekam(clinic, "witness", "ask")
+    assert attested(clinic) and status(clinic) == ("green", "")
+
+
 def test_a_witness_that_is_down_is_caught_up_with(clinic: Path, folder: Path) -> None:
     with serving(folder) as served:
         name_witness(clinic, served)

@@ -49,11 +49,15 @@ def in_effect(log, position, p, offset):
     return any((q, n) == (p, offset) for q, n, _ in model.in_effect(log, model.chain(log, position)))
 
 
-def ever_in_effect(log, p, offset):
-    return any(
-        in_effect(log, {**log.end(), model.CONTROL: n}, p, offset)
-        for n in range(log.end()[model.CONTROL] + 1)
-    )
+def took_effect(log, p, offset, then):
+    """Whether it was in effect before there was a rewind that set it aside."""
+    lengths = range(log.end()[model.CONTROL] + 1)
+    found = [in_effect(log, {**log.end(), model.CONTROL: n}, p, offset) for n in lengths]
+    if True not in found:
+        return False
+    first = found.index(True)
+    stop = found.index(False, first) if False in found[first:] else len(found)
+    return log.cut(then - 1)[model.CONTROL] < stop
 
 
 def point(log, located, inclusive):
@@ -80,7 +84,7 @@ def test_an_event_cuts_its_partition_exactly_and_the_others_by_its_time(first_se
             assert effective_time(partition, offset, marks, index, time) == then, where
 
             at = partial(point, log, Located(partition, offset, histories.epoch_id(event.epoch), time))
-            if not ever_in_effect(log, p, offset):
+            if not took_effect(log, p, offset, then):
                 with pytest.raises(Refused, match="never took effect"):
                     at(True)
                 continue

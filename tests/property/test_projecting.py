@@ -81,8 +81,14 @@ class Image:
         with tables.reading():
             self._rows = {t.name: list(tables.all_rows(t)) for t in (*tables.definition.tables, STREAMS)}
 
+    def holds(self, table: str) -> bool:
+        return True
+
     def batches(self, table: str) -> list[list[Any]]:
         return [self._rows[table]]
+
+    def size_bytes(self, table: str) -> int:
+        return len(self._rows[table])
 
 
 def check_projector(seed: int, open_new: OpenTables) -> None:

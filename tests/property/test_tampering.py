@@ -10,15 +10,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from events.position import EVENTS, Partition
+from replicator.archive import Archive
 from replicator.auditing.findings import Outcome, What
 from replicator.auditing.verifying import Depth
 from replicator.entries import SegmentEntry
 from replicator.manifest import checkpoint_number
 from replicator.merging import merge_segments
+from replicator.note import Signer
 from replicator.pruning import is_needed, needed
 from replicator.segment import SegmentBuilder, segment_key
-from tests.archives import World
+from tests.archives import SIGNER, World
 from tests.examples import examples
+from tests.rotated import SECOND
 from tests.tampering import (
     CHANGES,
     assert_found,
@@ -65,34 +68,35 @@ def test_an_untouched_archive_is_ok(pruned, depth):
     at=st.integers(min_value=0),
     how=st.sampled_from(["flip", "cut", "remove", "exchange"]),
     other=st.integers(min_value=0),
+    sheet=st.sampled_from([SIGNER, SECOND]),
 )
-@example(pruned=True, number=1, at=0, how="exchange", other=3_055_330_404)
-def test_law_7_tampering_shows(pruned, number, at, how, other):
+@example(pruned=True, number=1, at=0, how="exchange", other=3_055_330_404, sheet=SIGNER)
+def test_law_7_tampering_shows(pruned, number, at, how, other, sheet):
     store, note = attacked(pruned)
     keys = [s.key for s in store.list("")]
     key, second = keys[number % len(keys)], keys[other % len(keys)]
     data = store.get(key)
     if how == "flip":
         put(store, key, flipped(data, at))
-        assert_found(audit(store, note), key)
+        assert_found(audit(store, note, sheet=sheet), key)
     elif how == "cut":
         put(store, key, data[: at % len(data)])
-        assert_found(audit(store, note), key)
+        assert_found(audit(store, note, sheet=sheet), key)
     elif how == "remove":
         store.remove(key)
         if is_needed(key, needed(world(pruned).index())):
-            assert_removal_shows(store, note, key)
+            assert_removal_shows(store, note, key, sheet)
         else:
-            assert audit(store, note).outcome is Outcome.OK
+            assert audit(store, note, sheet=sheet).outcome is Outcome.OK
     elif data != store.get(second):
         put(store, key, store.get(second))
         put(store, second, data)
-        assert_exchange_shows(store, note, key, second)
+        assert_exchange_shows(store, note, key, second, sheet)
 
 
-def assert_exchange_shows(store, note: bytes, key: str, second: str) -> None:
+def assert_exchange_shows(store, note: bytes, key: str, second: str, sheet: Signer = SIGNER) -> None:
     """Both are named, unless one of them was the only place that named the other."""
-    found = audit(store, note)
+    found = audit(store, note, sheet=sheet)
     if not any(k.startswith("checkpoints/") for k in (key, second)):
         assert_found(found, key, second)
         return
@@ -101,9 +105,9 @@ def assert_exchange_shows(store, note: bytes, key: str, second: str) -> None:
     assert names(told, key) or names(told, second)
 
 
-def assert_removal_shows(store, note: bytes, key: str) -> None:
+def assert_removal_shows(store, note: bytes, key: str, sheet: Signer = SIGNER) -> None:
     """A checkpoint's own objects may be told by its number; the newest one's absence makes an older archive."""
-    found = audit(store, note)
+    found = audit(store, note, sheet=sheet)
     assert found.outcome is Outcome.INVALID
     told = "\n".join(map(str, found.findings.kept))
     place = checkpoint_number(key)
@@ -177,7 +181,9 @@ def test_removed_notes_with_others_behind_them_are_a_range():
 def test_a_fork_with_the_clinics_own_key_shows():
     """The same archive went two ways: each is well signed, and the auditor's note is of the other one."""
     ours = world_with_everything()
-    forked = World(store=copy_of(ours.store), clock=ours.clock, log=ours.log, drawn=10_000)
+    store = copy_of(ours.store)
+    archive = Archive.open(store, SECOND)
+    forked = World(store=store, clock=ours.clock, log=ours.log, archive=archive, drawn=10_000)
     ours.write(3)
     ours.ship()
     forked.write(4)

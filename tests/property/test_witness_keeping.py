@@ -170,12 +170,16 @@ def test_a_folder_that_lost_what_it_kept_cosigns_nothing(tmp_path: Path) -> None
     assert isinstance(witness.ask(HISTORIES[0], 9, 12), bytes)
 
 
-def test_trusting_twice_is_once_and_a_second_key_is_added(tmp_path: Path) -> None:
+def test_trusting_twice_is_once_and_a_second_key_is_added_or_takes_the_place_of_the_first(
+    tmp_path: Path,
+) -> None:
     folder = WitnessFolder.create(tmp_path, "notary")
     second = Signer("rekam/a", b"2" * 32).verifier
     for verifier in (clinic.verifier, clinic.verifier, second):
         folder.trust(ORIGIN, verifier)
     assert folder.trusted() == {ORIGIN: [clinic.verifier, second]}
+    folder.trust(ORIGIN, second, only=True)
+    assert folder.trusted() == {ORIGIN: [second]}
     assert folder.newest(ORIGIN) == b""
 
 

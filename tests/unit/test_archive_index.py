@@ -17,13 +17,24 @@ from events.errors import (
 )
 from events.position import CONTROL_PARTITION, EVENTS, Partition, Position
 from replicator import fetching
-from replicator.archive import open_archive
+from replicator.archive import Archive, open_archive
 from replicator.canonical import canonical
 from replicator.encryption import Identity, new_identity
 from replicator.memory_store import MemoryStore
 from replicator.note import Signer
 from replicator.targets import Target, resolve
-from tests.archives import IDENTITY, SIGNER, World, create_archive, everything, logged, rewind_value
+from tests.archives import (
+    ARCHIVE,
+    CLINIC,
+    IDENTITY,
+    RECIPIENT,
+    SIGNER,
+    World,
+    create_archive,
+    everything,
+    logged,
+    rewind_value,
+)
 
 DATA = Partition(EVENTS, 0)
 
@@ -140,10 +151,10 @@ def test_an_archive_that_was_rolled_back_or_rewritten_shows(world):
 def test_a_history_forged_with_another_key_does_not_open(world):
     forger = Signer(SIGNER.verifier.name, b"f" * 32)
     store = MemoryStore()
-    forged = World(store=store, log=world.log, clock=world.clock)
-    forged.archive._signer = forger
-    forged.archive.config.to_bytes()
-    forged.ship()
+    archive = Archive.create(
+        store, forger, clinic_id=CLINIC, clinic_name="Klinik", archive_id=ARCHIVE, recipients=[RECIPIENT]
+    )
+    World(store=store, log=world.log, clock=world.clock, archive=archive).ship()
     with pytest.raises(Corrupt, match="no key that is trusted"):
         open_archive(store, IDENTITY, verifiers=[SIGNER.verifier])
 

@@ -16,6 +16,7 @@ from replicator.encryption import Identity, new_identity
 from replicator.memory_store import MemoryStore
 from replicator.note import Signer
 from tests.archives import CLINIC, IDENTITY, IDENTITY_TEXT, SIGNER, World
+from tests.rotated import SECOND
 from tests.tampering import assert_found, audit, copy_of, flipped, newest_note, put, world_with_everything
 
 OTHER = Signer("rekam/" + "d" * 32, bytes(32))
@@ -100,8 +101,10 @@ def test_another_archive_of_the_same_clinic_in_its_place(world):
     other = World()
     other.write(30)
     other.ship()
-    found = audit(other.store, newest_note(world.store))
+    found = audit(other.store, newest_note(world.store), sheet=SECOND)
     assert found.outcome is Outcome.INVALID
+    # The old sheet, and nothing there that leads from it to the key of the note that was kept: nobody can tell.
+    assert audit(other.store, newest_note(world.store)).outcome is Outcome.INCONCLUSIVE
 
 
 def test_a_note_of_another_clinics_key_attests_nothing(world):

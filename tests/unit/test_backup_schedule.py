@@ -221,6 +221,9 @@ def test_a_drill_is_due_after_the_first_backup_and_then_as_often_as_is_said() ->
     assert not due_drill([drill_at(NOW + HOUR)], backups, NOW + 30 * DAY, monthly)
     assert due_drill([drill_at(NOW + HOUR)], backups, NOW + 30 * DAY + HOUR, monthly)
     assert not due_drill([], backups, NOW + 90 * DAY, WEEKLY)
+    undecided = [drill_at(NOW + HOUR, Outcome.INCONCLUSIVE)]
+    assert not due_drill(undecided, backups, NOW + 2 * HOUR - 1, monthly)
+    assert due_drill(undecided, backups, NOW + 2 * HOUR, monthly)
 
 
 def test_drills_that_failed_took_too_long_or_did_not_happen_are_said() -> None:
@@ -237,6 +240,8 @@ def test_drills_that_failed_took_too_long_or_did_not_happen_are_said() -> None:
     assert colours(drill_at(NOW, Outcome.INVALID)) == ["red"]
     assert colours(drill_at(NOW, Outcome.INVALID), drill_at(NOW, Outcome.INCONCLUSIVE)) == ["red"]
     assert colours(drill_at(NOW, Outcome.INVALID), drill_at(NOW)) == []
+    late = NOW + 3 * DAY
+    assert colours(drill_at(NOW), drill_at(late, Outcome.INCONCLUSIVE), now=late) == ["yellow"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="priorities of threads are Linux's")

@@ -20,7 +20,11 @@ from events.errors import UnknownSchema
 from events.resolution import obstacles, resolver
 
 SCHEMAS = Path(str(files("schemas")))
-FIRST_RELEASE = next(fp for fp in catalogue.fingerprints() if fp != catalogue.current_fingerprint())
+FIRST_RELEASE = next(
+    fp
+    for fp in catalogue.fingerprints()
+    if "id.rekam.registration.CoverageChanged" in catalogue.branches(catalogue.writer_schema(fp))
+)
 
 
 def _described(schema: Any, where: str) -> Iterator[str]:
@@ -55,7 +59,7 @@ def test_a_nullable_field_may_be_left_out() -> None:
 
 def test_the_families_are_complete() -> None:
     types = catalogue.event_types()
-    assert len(types) == len(set(types)) == 46
+    assert len(types) == len(set(types)) == 47
     families = {name.split(".")[2] for name in types}
     assert families == {
         "registration", "care", "laboratory", "billing", "clinic", "staff", "access", "erasure", "source",

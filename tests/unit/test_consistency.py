@@ -64,14 +64,14 @@ def test_the_reference_vectors_of_rfc_6962(sizes, wanted):
 
 def test_any_two_checkpoints(leaves):
     for old, new in combinations_with_replacement(range(1, len(leaves.notes) + 1), 2):
-        data = prove(leaves, leaves.note(old), leaves.note(new), VERIFIERS)
+        data = prove(leaves, leaves.note(old), leaves.note(new))
         assert check_consistency(data, SIGNER.verifier, "proof").outcome is Outcome.OK
 
 
 @settings(max_examples=examples(200))
 @given(at=st.integers(min_value=0), bit=st.integers(min_value=0, max_value=7))
 def test_any_edit_of_a_proof_shows(leaves, at, bit):
-    data = bytearray(prove(leaves, leaves.note(5), leaves.note(12), VERIFIERS))
+    data = bytearray(prove(leaves, leaves.note(5), leaves.note(12)))
     at %= len(data) - 1
     data[at] ^= 1 << bit
     try:
@@ -86,10 +86,10 @@ def test_a_note_of_another_history_has_no_proof(leaves):
     other.ship()
     note = other.index().head.note
     with pytest.raises(ArchiveDiverged):
-        prove(leaves, note, leaves.note(3), VERIFIERS)
+        prove(leaves, note, leaves.note(3))
 
 
 def test_another_key_verifies_nothing(leaves):
-    data = prove(leaves, leaves.note(1), leaves.note(2), VERIFIERS)
+    data = prove(leaves, leaves.note(1), leaves.note(2))
     other = Signer(SIGNER.verifier.name, bytes(32)).verifier
     assert check_consistency(data, other, "proof").outcome is Outcome.INVALID

@@ -166,6 +166,10 @@ SPARSE: dict[str, dict[str, Any]] = {
     "registration.PatientCorrected": {"name": "Siti", "sex": "female"},
     "care.EncounterRecorded": {"record_id": "1", "status": "finished", "encounter_class": "AMB"},
     "care.NoteWritten": {"record_id": "1", "kind": "soap", "text": "S: demam"},
+    "care.DocumentAttached": {
+        **{"record_id": "1", "status": "current", "media_type": "text/plain", "size_bytes": 0},
+        "content_sha256": bytes(32),
+    },
     "laboratory.LaboratoryOrdered": {"record_id": "1", "status": "active"},
     "laboratory.SpecimenCollected": {"record_id": "1", "status": "available"},
     "billing.ChargeRecorded": {"record_id": "1", "amount": "10.50", "currency": "IDR"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
@@ -130,6 +131,25 @@ EXPECTED: dict[str, tuple[str, int | None, dict[str, Any]]] = {
             "currency": "IDR",
         },
     ),
+    "DocumentReference": (
+        "care.DocumentAttached",
+        AT_8,
+        {
+            "record_id": "doc1",
+            "encounter_id": "e1",
+            "status": "current",
+            "title": "Ringkasan",
+            "media_type": "text/plain",
+            "size_bytes": 4,
+            "content_sha256": hashlib.sha256(b"halo").digest(),
+            "practitioner": "src/d1",
+        },
+    ),
+    "Binary": (
+        "care.DocumentAttached",
+        None,
+        {"record_id": "Binary/bin1", "media_type": "image/png", "size_bytes": 4, "text": "Binary"},
+    ),
     "Organization": (
         "clinic.OrganisationRecorded",
         None,
@@ -178,6 +198,8 @@ def test_an_observation_that_is_not_laboratory() -> None:
 def test_what_cannot_be_mapped() -> None:
     assert mapped({"resourceType": "ExplanationOfBenefit", "id": "x"}) is None
     assert mapped({"resourceType": "CarePlan", "id": "x"}) is None
+    assert mapped({"resourceType": "DocumentReference", "id": "x", "content": [{"attachment": {}}]}) is None
+    assert mapped({"resourceType": "Binary", "id": "x", "data": "no base64!"}) is None
 
 
 def test_contacts_of_a_patient() -> None:

@@ -46,17 +46,53 @@ NOW = parse_moment("2026-11-24T15:00:00+07:00", JAKARTA)
         ("yesterday 14:00", "2026-11-23T14:00:00+07:00"),
         ("kemarin 14:00", "2026-11-23T14:00:00+07:00"),
         ("hari ini 09:30", "2026-11-24T09:30:00+07:00"),
+        ("1 hour 30 minutes ago", "2026-11-24T13:30:00+07:00"),
+        ("2  Hours\tAgo ", "2026-11-24T13:00:00+07:00"),
+        ("kemarin 14.05", "2026-11-23T14:05:00+07:00"),
+        ("kemarin jam 14.05.30", "2026-11-23T14:05:30+07:00"),
+        ("yesterday at 9:00", "2026-11-23T09:00:00+07:00"),
     ],
 )
 def test_words_count_from_now_in_the_clinics_zone(words: str, moment: str) -> None:
     assert parse_moment(words, JAKARTA, NOW) == parse_moment(moment, JAKARTA)
 
 
-@pytest.mark.parametrize("words", ["", "12", "03/04/2026", "10:30", "sometime", "latest", "24 Nov"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("", "12", "03/04/2026", "10:30", "sometime", "latest", "24 Nov", "now"),
+        *(
+            "yesterday",
+            "kemarin",
+            "today",
+            "kemarin jam 14",
+            "yesterday 2pm",
+            "yesterday 25:00",
+            "yesterday 9:61",
+        ),
+        *("2 hours", "3 m ago", "ago", "lalu", "2 hours ago 14:00", "2 hours ago UTC", "yesterday 14:00 UTC"),
+        *("1 month ago", "999999 weeks ago", "²2 hours ago", "in 2 hours"),
+    ],
+)
 def test_what_two_people_may_read_differently_is_refused(words: str) -> None:
     with pytest.raises(Refused) as refused:
         parse_moment(words, JAKARTA, NOW)
     assert "2 hours ago" in refused.value.hint
+
+
+def test_so_long_ago_is_time_that_passed_whatever_clocks_were_set_to() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    for now, words, moment in (
+        ("2026-10-25T02:30:00+01:00", "10 minutes ago", "2026-10-25T02:20:00+01:00"),
+        ("2026-03-29T03:30:00+02:00", "2 hours ago", "2026-03-29T00:30:00+01:00"),
+    ):
+        assert parse_moment(words, berlin, parse_moment(now, berlin)) == parse_moment(moment, berlin)
+
+
+@pytest.mark.parametrize("text", ["0001-01-01", "9999-12-31T23:59:59-07:00"])
+def test_a_time_that_no_message_could_show_is_refused(text: str) -> None:
+    with pytest.raises(Refused, match="not a time"):
+        parse_moment(text, JAKARTA, NOW)
 
 
 def test_a_moment_is_shown_with_its_offset_and_read_back() -> None:

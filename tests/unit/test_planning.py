@@ -145,6 +145,13 @@ def test_a_time_is_resolved_or_refused_with_the_range() -> None:
         with pytest.raises(error) as refused:
             resolve(Target(time), span, marks, index, now=5000)
         assert "1970-01-01T00:00:00.000+00:00 to 1970-01-01T00:00:01.000+00:00" in str(refused.value)
+        assert f"nearest is 1970-01-01T00:00:0{int(time > 0)}.000" in str(refused.value)
+
+
+def test_a_position_is_of_the_moment_of_its_newest_record() -> None:
+    span, marks, index = Range(0, 1000), ListedMarks([Mark(1000, HELD)]), Times(HELD)
+    for position, moment in ((at(42, 3), 410), (at(0, 3), 20), (at(0, 0), -1)):
+        assert resolve(Target(position=position), span, marks, index, now=5000) == Point(position, moment)
 
 
 def test_an_empty_archive_restores_nothing() -> None:

@@ -348,6 +348,9 @@ def test_a_snapshot_of_another_history_is_refused(tables: Tables, history: Histo
         position = history.log.end()
         links = (Link(b"x" * 16, position),)
 
+        def holds(self, table: str) -> bool:
+            return True
+
         def batches(self, table: str) -> list[tuple[object, ...]]:
             raise AssertionError("nothing of it is read")
 

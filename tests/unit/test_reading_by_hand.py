@@ -1,5 +1,6 @@
 """docs/reading-the-archive.md holds: its own code, run on an archive, reads records, events and rows."""
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -7,9 +8,11 @@ import fastavro
 import pytest
 
 from events import catalogue
+from events.attachments import clear_blob, seal_blob
 from events.codec import encode_event
 from events.envelope import Event
 from events.log import Entry
+from events.patient_keys import Key
 from events.position import EVENTS, Position
 from replicator.directory_store import DirectoryStore
 from replicator.merging import HOUR
@@ -97,3 +100,13 @@ def test_the_pages_code_reads_joined_checkpoints(tmp_path, monkeypatch):
     exec(page_code("checkpoints/merged"), space)
     assert {entry["kind"] for entry in space["entries"].values()} == {"segment", "schema"}
     assert len(space["entries"]) > 8
+
+
+@pytest.mark.parametrize("file", [b"", b"short", b"long enough to be packed " * 40])
+def test_the_pages_code_opens_an_attached_file(file):
+    space = {}
+    exec(page_code("def attached_file"), space)
+    opened, digest = space["attached_file"], hashlib.sha256(file).digest()
+    key = Key("0f" * 16, bytes(range(32)))
+    assert opened(seal_blob(file, "patient-1", key), b"patient-1", digest, key.secret) == file
+    assert opened(clear_blob(file, "patient-1"), b"patient-1", digest) == file

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -14,6 +16,7 @@ from events.envelope import Event
 from events.errors import BadInput, UnknownSchema
 from events.patient_keys import ERASED, Erased, Mark, MemoryKeys
 from events.sealing import IN_THE_CLEAR, NOTHING, Opener, Sealer, bound, seal, unseal
+from events.sqlite_keys import SqliteKeys
 from tests.log_histories import ACTOR, note, reading
 from tests.payload_strategies import payloads
 
@@ -162,3 +165,20 @@ def test_no_two_payloads_share_a_nonce() -> None:
     sealer = Sealer(MemoryKeys(), sealing=True)
     found = {decode_event(sealer.encode(event())).payload[1]["nonce"] for _ in range(50)}
     assert len(found) == 50
+
+
+def test_a_writer_that_runs_on_seals_under_keys_of_the_store_that_lies_there_now(tmp_path: Path) -> None:
+    """The one that it opened was lost before its key was backed up, and another put in its place."""
+    file, wrapping = tmp_path / "patients.db", tmp_path / "wrapping.key"
+    wrapping.write_text("11" * 32)
+    with closing(SqliteKeys(file, wrapping)) as keys, closing(SqliteKeys(file, wrapping)) as new:
+        sealer = Sealer(keys, sealing=True)
+        sealer.prepare([STREAM])
+        before = decode_event(sealer.encode(event())).payload[1]["key_id"]
+        for path in tmp_path.glob("patients.db*"):
+            path.rename(path.with_name("lost-" + path.name))
+        new.make(["patient-" + "b" * 32])
+        sealer.prepare([STREAM])
+        after = decode_event(sealer.encode(event(version=2))).payload[1]["key_id"]
+        assert new.find(before) is None
+        assert new.find(after) is not None

@@ -201,6 +201,22 @@ def note(fields: Fields, about: About) -> Built:
     )
 
 
+def document(fields: Fields, about: About) -> Built:
+    """`file`, which the exporter adds: the content, in bytes."""
+    data = base64.b64encode(fields["file"]).decode() if "file" in fields else None
+    return clean(
+        resourceType="DocumentReference",
+        id=fields["record_id"],
+        status=fields["status"],
+        type_=coded(fields),
+        subject=subject(about),
+        date=instant(about.occurred_at),
+        author=_listed(reference("Practitioner", fields["practitioner"])),
+        content=[{"attachment": clean(contentType=fields["media_type"], data=data, title=fields["title"])}],
+        context=clean(encounter=_listed(reference("Encounter", fields["encounter_id"]))),
+    )
+
+
 def observation(fields: Fields, about: About) -> Built:
     return clean(
         **_of_encounter("Observation", fields, about),

@@ -1,8 +1,13 @@
-"""Encounter, Condition, AllergyIntolerance, Procedure, medication and Immunization -> the care family."""
+"""Encounter, Condition, AllergyIntolerance, Procedure, medication, Immunization and documents -> the care family."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
 from services.fhir import elements
+from services.fhir.documents import File, file_of
 from services.fhir.elements import Fields, each, first, member, text
 from services.fhir.mapping.shape import Mapped, Resource
 from services.fhir.references import Naming
@@ -166,6 +171,53 @@ def immunization(resource: Resource, naming: Naming) -> Mapped:
     }
     when = elements.earliest_named(resource, "occurrenceDateTime", "recorded")
     return Mapped("care.ImmunisationGiven", fields, when)
+
+
+def document_reference(resource: Resource, naming: Naming) -> Mapped | None:
+    """With the file that it holds itself; one that only points elsewhere is kept whole."""
+    found = file_of(resource)
+    if found is None:
+        return None
+    attachment, file = found
+    context = member(resource, "context")
+    fields = {
+        "record_id": resource["id"],
+        "encounter_id": naming.first(each(context, "encounter"), "Encounter"),
+        "status": text(resource, "status") or UNKNOWN,
+        **elements.coded(resource.get("type")),
+        "title": text(attachment, "title") or text(resource, "description"),
+        **_file(attachment, file),
+        "practitioner": naming.first(each(resource, "author"), "Practitioner"),
+    }
+    when = elements.earliest_named(resource, "date")
+    return Mapped("care.DocumentAttached", fields, when or elements.earliest_named(attachment, "creation"))
+
+
+def binary(resource: Resource, naming: Naming) -> Mapped | None:
+    """A file by itself, of whom it or a document beside it says so. Named so that it meets no document's id."""
+    found = file_of(resource)
+    if found is None:
+        return None
+    fields = {
+        "record_id": f"Binary/{resource['id']}",
+        "encounter_id": None,
+        "status": "current",
+        "code": None,
+        "text": "Binary",
+        "title": None,
+        **_file(*found),
+        "practitioner": None,
+    }
+    return Mapped("care.DocumentAttached", fields, None)
+
+
+def _file(attachment: Mapping[str, Any], file: File) -> Fields:
+    kind = (text(attachment, "contentType") or "application/octet-stream").partition(";")[0].strip().lower()
+    return {
+        "media_type": kind,
+        "size_bytes": len(file.content),
+        "content_sha256": hashlib.sha256(file.content).digest(),
+    }
 
 
 def _of_encounter(resource: Resource, naming: Naming) -> Fields:

@@ -17,6 +17,8 @@ MAPPINGS: Mapping[str, Map] = {
     "MedicationRequest": care.medication_request,
     "MedicationAdministration": care.medication_administration,
     "Immunization": care.immunization,
+    "DocumentReference": care.document_reference,
+    "Binary": care.binary,
     "Observation": laboratory.observation,
     "DiagnosticReport": laboratory.diagnostic_report,
     "Claim": billing.claim,
