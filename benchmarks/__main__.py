@@ -33,6 +33,7 @@ BENCHMARKS: dict[str, str] = {
     "verify": "an auditor reads an archive again: stored bytes, and every record",
     "sealing": "what sealing patients' payloads costs: bytes, writing, replay",
     "opening": "opening the archive of ten years, and planning a recovery into the middle of them",
+    "undo": "planning the undo of one patient with 1,000 events",
     "backup": "what a full backup costs: appends meanwhile, and bytes against one zstd stream and pgBackRest",
     "memory": "a recovery's memory and time at two sizes",
 }

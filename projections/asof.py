@@ -6,8 +6,9 @@ milliseconds, and it needs neither log nor archive.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from events.envelope import Event
 from events.errors import Refused
 from events.position import Position
 from events.rules import Effect, Rewind, Verdict
@@ -41,12 +42,21 @@ def as_of(
     control: Iterable[tuple[int, Rewind]] | None = None,
 ) -> dict[str, list[Row]]:
     """state table -> the stream's rows as they stood at `position`, in key order. Raises as `history_at`."""
+    rows = CompleteRows(tables.definition.tables)
+    fold_all(applied_at(tables, stream, position, control), rows, tables.definition.folds)
+    return {table.name: rows.ordered(table) for table in tables.definition.tables}
+
+
+def applied_at(
+    tables: Tables,
+    stream: str,
+    position: Position | None = None,
+    control: Iterable[tuple[int, Rewind]] | None = None,
+) -> Iterator[Event]:
+    """The stream's events that had taken effect at `position`, in order, opened. Raises as `history_at`."""
     at, effect = _effect(tables, position, control)
     judged = judge_again(tables.journal_values(stream, at), effect, Standing({}, {}))
-    rows = CompleteRows(tables.definition.tables)
-    applied = (tables.reveal(event) for _, verdict, event in judged if verdict is Verdict.APPLIED)
-    fold_all(applied, rows, tables.definition.folds)
-    return {table.name: rows.ordered(table) for table in tables.definition.tables}
+    return (tables.reveal(event) for _, verdict, event in judged if verdict is Verdict.APPLIED)
 
 
 def _effect(

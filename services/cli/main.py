@@ -29,6 +29,7 @@ PARTS = {
     "recovering": ("recover", "points"),
     "drilling": ("drill",),
     "rewinding": ("rewinds",),
+    "undoing": ("undo",),
     "salvaging": ("salvage",),
     "archives": ("archive",),
     "backing_up": ("backup",),

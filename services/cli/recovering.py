@@ -95,6 +95,7 @@ def plan_words(place: Home, plan: RecoveryPlan, back: GoesBack | None) -> list[s
         f"Log               {_log_words(plan)}",
         f"Rewind            {_rewind_words(plan)}",
         *_lines("Goes back", back.in_words() if back else []),
+        *_lines("Enough", list(filter(None, [back.enough(_undo_option(place, plan)) if back else None]))),
         f"Tables            {_tables_words(plan)}",
         f"To read           {_segments_words(plan)}, {plan.size_bytes:,} bytes, {plan.records:,} records",
         f"Expected          {show_span(plan.expected_seconds)}",
@@ -104,6 +105,16 @@ def plan_words(place: Home, plan: RecoveryPlan, back: GoesBack | None) -> list[s
 def _lines(name: str, lines: list[str]) -> list[str]:
     """A part of the plan in several lines, named in front of the first."""
     return [f"{name if n == 0 else '':<18}{line}" for n, line in enumerate(lines)]
+
+
+def _undo_option(place: Home, plan: RecoveryPlan) -> str:
+    """The plan's target as `rekam undo` takes it."""
+    target = plan.target
+    if target.event is not None:
+        return f"--{'after' if target.inclusive else 'before'} {target.event.hex()}"
+    if target.time is not None:
+        return f"--to {show_millis(target.time, place.zone)}"
+    return f"--to {','.join(f'{p}={n}' for p, n in plan.position.items())}"
 
 
 def target_words(place: Home, plan: RecoveryPlan) -> str:

@@ -54,6 +54,21 @@ class GoesBack:
             lines.append(f"all about {_listed(list(self.patients))}")
         return lines
 
+    def enough(self, target: str) -> str | None:
+        """The `rekam undo` that would do instead, where one patient's, or one actor's, is all that goes back.
+
+        `target`: its option for the plan's own target.
+        """
+        if len(self.patients) == 1 and self.events == sum(self.patients.values()):
+            return (
+                f"'rekam undo {next(iter(self.patients))} {target}' takes back the same, without a recovery"
+            )
+        if len(self.actors) == 1 and self.patients:
+            return (
+                f"'rekam undo PATIENT {target}' for each patient does without a recovery, where they are few"
+            )
+        return None
+
 
 def _listed(names: Sequence[str]) -> str:
     return " and ".join(sorted(names)) or "nobody"

@@ -54,6 +54,7 @@ COMMANDS = {
         "rewinds list",
         "rewinds diff",
         "rewinds reapply",
+        "undo",
         "keys check",
     ),
     *("keys rotate recipients", "keys rotate signing"),

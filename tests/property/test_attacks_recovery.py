@@ -163,7 +163,7 @@ def test_a_journal_that_nobody_filled_keeps_nobody_from_following(
         clinic.recover(middle[0])
     request, view, plan = clinic.plan(early[0])
     rewind = Rewind(bytes(16), view.newest, plan.position)
-    acting.append_rewind(clinic.system, clinic.log, view, rewind, request)
+    acting.append_rewind(clinic.system, clinic.log, view, rewind, request, early[0])
     with closing(clinic.system.tables()) as tables, pytest.raises(Busy, match="still being filled"):
         project(clinic.log, tables)
     assert clinic.digest() == early[1]
