@@ -128,12 +128,13 @@ class SqliteKeys:
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._failures():
             connection = self._connection()
-            connection.execute("BEGIN IMMEDIATE")
             try:
+                connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # Ctrl-C may come between a statement and what follows it
+                    connection.execute("ROLLBACK")
                 raise
             self._written += 1
             if self._inode() != self._file:
@@ -344,7 +345,8 @@ class SqliteKeys:
                 count = "SELECT (SELECT count(*) FROM keys) + (SELECT count(*) FROM marks)"
                 [(total,)] = connection.execute(count)
             finally:
-                connection.execute("COMMIT")
+                if connection.in_transaction:
+                    connection.execute("COMMIT")
         return Changes(keys, marks, through, total)
 
     def merge(self, keys: Iterable[KeptKey], marks: Iterable[Mark]) -> list[str]:

@@ -154,6 +154,15 @@ def test_two_users_of_one_file_see_each_other(tmp_path: Path) -> None:
         again.close()
 
 
+def test_an_interrupt_anywhere_in_a_transaction_is_told_as_one(tmp_path: Path) -> None:
+    with closing(sqlite_keys(tmp_path)) as store:
+        for statement in ("SELECT 1", "COMMIT"):
+            with pytest.raises(KeyboardInterrupt), store._writing() as connection:
+                connection.execute(statement)
+                raise KeyboardInterrupt
+        assert store.make([A]) == store.make([A])
+
+
 def test_a_file_that_is_lost_under_its_users_is_noticed(tmp_path: Path) -> None:
     aside = tmp_path / "aside"
     aside.mkdir()
