@@ -245,6 +245,9 @@ class _Damaged:
     def __init__(self, image: _Image) -> None:
         self.position, self.links = image.position, image.links
 
+    def holds(self, table: str) -> bool:
+        return True
+
     def batches(self, table: str) -> list[list[tuple[object, ...]]]:
         raise Corrupt("a part is damaged")
 
