@@ -120,7 +120,9 @@ def moment_asked(place: Home, log: EventLog | None, tables: Tables, at: str | No
         return None
     if log is None:
         raise LogMissing("a past moment needs the log", "bring it back with 'rekam recover --to latest'")
-    moment = resolve_for_reading(place, log, parse_moment(at, place.zone), known_rewinds(log, tables))
+    moment = resolve_for_reading(
+        place, log, parse_moment(at, place.zone, place.clock()), known_rewinds(log, tables), place.zone
+    )
     if not moment.final:
         say("note: no checkpoint covers that moment yet, so late records may still change it")
     return moment

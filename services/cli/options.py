@@ -26,7 +26,8 @@ ArchiveOption: TypeAlias = Annotated[
     typer.Option("--archive", metavar="NAME", help="Which archive, where rekam.toml names several."),
 ]
 AtOption: TypeAlias = Annotated[
-    str | None, typer.Option("--at", metavar="TIME", help="As it stood at this time (ISO 8601).")
+    str | None,
+    typer.Option("--at", metavar="TIME", help="As it stood at this time (ISO 8601, or '2 hours ago')."),
 ]
 
 

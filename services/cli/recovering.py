@@ -59,6 +59,7 @@ def recover(
         actor={"id": operator(), "role": "operator", "system": "cli"},
         reason=reason,
         workers=place.workers,
+        zone=place.zone,
     )
     report = Report(started=place.clock())
     view, plan = prepare(place, request, say, ship_first=not dry_run)

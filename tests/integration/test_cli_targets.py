@@ -150,6 +150,7 @@ def test_events_are_found_by_whom_what_and_when(clinic: Clinic) -> None:
         (("--to", "sometime"), "not a time"),
     ],
 )
+        (("--to", "20261124T195058Z-ful"), "a backup's label"),
 def test_what_is_no_target_is_refused(shipped: Clinic, words: tuple[str, ...], says: str) -> None:
     ran = shipped.run("recover", *words, "--yes")
     assert ran.code in (1, 2)
