@@ -252,7 +252,8 @@ def _keys(system: System, status: Status, archive: ArchiveIndex | None) -> None:
         return
     if missing:
         text = f"the keys of {missing:,} patients are missing, and their sealed events show nothing"
-        status.findings.append((Colour.RED, f"{text}: bring them back with 'rekam recover --to latest'"))
+        hint = "bring them back with 'rekam recover --to latest', from where keys.backup in rekam.toml says"
+        status.findings.append((Colour.RED, f"{text}: {hint}"))
     if standing:
         text = f"{len(standing):,} keys stand that the archive's ledger of erasures says are destroyed"
         hint = "was the store of keys put back from a copy? 'rekam recover --to latest'"

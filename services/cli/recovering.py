@@ -85,6 +85,18 @@ def _show_plan(place: Home, plan: RecoveryPlan, back: GoesBack | None, as_json: 
     if as_json:
         print_json({**plan_json(place, plan), "goes_back": back.to_json() if back else None})
         return
+    _tell_missing_keys(place)
+
+
+def _tell_missing_keys(place: Home) -> None:
+    """Last, where it is read: all came back, and of some patients nobody can read it."""
+    with closing(place.patient_keys()) as keys:
+        missing = len(set(keys.missing().values()))
+    if missing:
+        say(
+            f"warning: the keys of {missing:,} patients are missing, and their sealed events show nothing: "
+            "name the place of their backup (keys.backup in rekam.toml), then 'rekam recover --to latest' again"
+        )
     for line in plan_words(place, plan, back):
         show(line)
 

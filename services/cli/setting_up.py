@@ -10,7 +10,7 @@ import typer
 from events.errors import WrongUsage
 from replicator.keys import write_key_file
 from services.cli.options import HomeOption, JsonOption, home_folder
-from services.cli.output import print_json, show
+from services.cli.output import print_json, say, show
 from services.home import Home
 from services.making import Wanted, adopt_home, make_home
 from services.owner import FILE_NAME, SHEET_NAME, read_owner, sheet
@@ -101,3 +101,8 @@ def _tell(made: Home, *, adopted: bool, as_json: bool) -> None:
     show(f"This sheet is {made.keys / SHEET_NAME}. The home folder is {made.path}.")
     if adopted:
         show("The archive is adopted. Bring log and tables back with: rekam recover --to latest")
+        if settings.keys.sealing and made.key_backup().is_empty():
+            say(
+                f"warning: no backup of patients' keys is at {backups}: without it the records that are sealed stay "
+                "shut. If it is elsewhere, write the place into rekam.toml as keys.backup before you recover"
+            )

@@ -37,7 +37,7 @@ from replicator.targets import Point, Target, refuse_future, resolve
 from services.backups.cadence import Work
 from services.projecting import catch_up, finish_journal
 from services.recovery.attachments import Brought, bring_attachments
-from services.recovery.keys import bring_keys, erase_by_log, open_again, restrict_by_log
+from services.recovery.keys import bring_keys, erase_by_log, note_missing, open_again, restrict_by_log
 from services.recovery.locating import locate
 from services.recovery.looking import View, find_log, look
 from services.recovery.measuring import keep_rates, read_rates
@@ -224,6 +224,7 @@ def finish(system: System, log: EventLog, workers: int, clock: _Stopwatch) -> di
     fill_journal(system, log, workers)
     clock.step("journal")
     open_again(system)
+    note_missing(system)
     restrict_by_log(system)
     with closing(system.tables()) as tables:
         verified = verify(log, tables)
