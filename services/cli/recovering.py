@@ -12,7 +12,7 @@ from replicator.archive import ArchiveIndex
 from replicator.backups import full_of
 from replicator.entries import BackupEntry
 from replicator.planning import RecoveryPlan
-from services.archives import farthest
+from services.archives import farthest, longer
 from services.cli.options import ArchiveOption, HomeOption, JsonOption, confirm, open_home, operator
 from services.cli.output import print_json, say, show, show_table
 from services.home import Home
@@ -65,6 +65,12 @@ def recover(
     view, plan = prepare(place, request, say, ship_first=not dry_run)
     with closing(view):
         back = goes_back(place, view, plan)
+        if archive is not None and plan.restore_log is not None:
+            for name in longer(place, place.archives()):
+                say(
+                    f"warning: the archive {name!r} holds more than {archive!r}: what only it holds is given up by "
+                    "this, and it is not shipped to any more; without --archive the one that holds most is read"
+                )
         if dry_run:
             _show_plan(place, plan, back, as_json)
             return
@@ -79,12 +85,6 @@ def recover(
         print_json(found)
     else:
         _show_report(place, plan, report, found)
-
-
-def _show_plan(place: Home, plan: RecoveryPlan, back: GoesBack | None, as_json: bool) -> None:
-    if as_json:
-        print_json({**plan_json(place, plan), "goes_back": back.to_json() if back else None})
-        return
     _tell_missing_keys(place)
 
 
@@ -97,6 +97,12 @@ def _tell_missing_keys(place: Home) -> None:
             f"warning: the keys of {missing:,} patients are missing, and their sealed events show nothing: "
             "name the place of their backup (keys.backup in rekam.toml), then 'rekam recover --to latest' again"
         )
+
+
+def _show_plan(place: Home, plan: RecoveryPlan, back: GoesBack | None, as_json: bool) -> None:
+    if as_json:
+        print_json({**plan_json(place, plan), "goes_back": back.to_json() if back else None})
+        return
     for line in plan_words(place, plan, back):
         show(line)
 
