@@ -120,7 +120,7 @@ class Status:
             lines.append(f"Log: {self.log_end.records():,} records, {self.rewinds:,} rewinds in effect.")
         if self.tables_position is not None:
             lines.append(f"Tables: {self.behind_records or 0:,} records behind the log.")
-        odd = {name: n for name, n in self.verdicts.items() if name != Verdict.APPLIED}
+        odd = ", ".join(f"{name} {n:,}" for name, n in self.verdicts.items() if name != Verdict.APPLIED)
         lines.append(
             f"Events in effect: {self.verdicts.get(Verdict.APPLIED, 0):,}; without effect: {odd or 'none'}."
         )
