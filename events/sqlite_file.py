@@ -221,7 +221,8 @@ def create(path: Path, counts: Mapping[str, int], log_id: str) -> None:
 
 def missing(path: Path) -> LogMissing:
     return LogMissing(
-        f"{path}: there is no log", "`rekam init` makes one, `rekam recover` brings a lost one back"
+        f"{path}: there is no log",
+        "'rekam recover --to latest' brings a lost one back; for a new clinic 'rekam init' makes one",
     )
 
 

@@ -49,10 +49,10 @@ def operator() -> str:
         return f"user {os.getuid()}"
 
 
-def confirm(words: Sequence[str], as_json: bool = False) -> None:
-    """Shows what will be done and asks. Raises Refused where nobody is there to answer."""
+def confirm(words: Sequence[str], as_json: bool = False, *, first: str = "look at --dry-run, then ") -> None:
+    """Shows what will be done and asks. Raises Refused where nobody is there to answer. `first`: what to do before."""
     for line in words:
         (say if as_json else show)(line)  # with --json nothing but the document stands on stdout
     if not sys.stdin.isatty():
-        raise Refused("nobody is there to confirm", "look at --dry-run, then say --yes")
+        raise Refused("nobody is there to confirm", f"{first}say --yes")
     typer.confirm("Go on?", abort=True, err=True)
