@@ -44,7 +44,7 @@ CREATE TABLE records_{id} (
     key BLOB, headers BLOB, value BLOB);
 """
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_DAMAGED_HINT = (
+DAMAGED_HINT = (
     "move it away with its -wal and -shm, and keep them: they may hold what was not shipped; "
     "then 'rekam recover --to latest'"
 )
@@ -77,7 +77,7 @@ def failure(error: sqlite3.Error, path: Path) -> RekamError:
     """What an error of SQLite's means. Codes carry details in their upper bytes."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _DAMAGED:
-        return Corrupt(f"{path}: not a log, or damaged: {error}", _DAMAGED_HINT)
+        return Corrupt(f"{path}: not a log, or damaged: {error}", DAMAGED_HINT)
     return LogUnavailable(f"{path}: {error}", _HINTS.get(code, "try again"))
 
 
@@ -221,7 +221,8 @@ def create(path: Path, counts: Mapping[str, int], log_id: str) -> None:
 
 def missing(path: Path) -> LogMissing:
     return LogMissing(
-        f"{path}: there is no log", "`rekam init` makes one, `rekam recover` brings a lost one back"
+        f"{path}: there is no log",
+        "'rekam recover --to latest' brings a lost one back; for a new clinic 'rekam init' makes one",
     )
 
 

@@ -26,7 +26,7 @@ from events.group_commit import GroupCommit
 from events.log import Entry, Placed, Record, TimeType, refuse_discontinuous, refuse_unfit
 from events.partitioning import partition_counts, partition_number, refuse_changed_counts
 from events.position import Partition, Position
-from events.sqlite_file import BUSY_SECONDS, failures_of
+from events.sqlite_file import BUSY_SECONDS, DAMAGED_HINT, failures_of
 
 BATCH_BYTES = 1024 * 1024
 BATCH_RECORDS = 128
@@ -326,7 +326,7 @@ def _gap(partition: Partition, start: int, stop: int, found: Sequence[Record]) -
         expected += 1
     return LogGap(
         f"{partition}: offsets {expected} to {stop - 1} are not on the log",
-        "recover from the archive: it may hold them",
+        f"the log is damaged: {DAMAGED_HINT}",
     )
 
 

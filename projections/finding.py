@@ -22,7 +22,7 @@ class Sought:
 
     stream: str | None = None
     actor: str | None = None
-    """An actor's id."""
+    """An actor's id, alone or as it is shown: behind the role and a colon."""
     types: Collection[str] | None = None
     """As the journal names them: `laboratory.ResultReleased`."""
     verdict: str | None = None
@@ -98,9 +98,11 @@ def _where(tables: Tables, sought: Sought) -> tuple[str, list[Any]]:
 
 
 def _conditions(tables: Tables, sought: Sought) -> Iterator[tuple[str, list[Any]]]:
-    for column, value in (("stream", sought.stream), ("actor_id", sought.actor), ("verdict", sought.verdict)):
+    for column, value in (("stream", sought.stream), ("verdict", sought.verdict)):
         if value is not None:
             yield f"{column} = ?", [value]
+    if sought.actor is not None:
+        yield "(actor_id = ? OR actor_role || ':' || actor_id = ?)", [sought.actor, sought.actor]
     if sought.types is not None:
         yield f"type IN ({', '.join('?' * len(sought.types))})", list(sought.types)
     logged = _micros(tables, "logged_at")

@@ -113,7 +113,7 @@ class KeyBackup:
         now = self._clock()
         if changes.through == after and self._looked_at is not None and now - self._looked_at < FULL_MILLIS:
             return
-        if not changes.total and not after and self._is_new():
+        if not changes.total and not after and self.is_empty():
             self._looked_at = now
             return
         store = self._open(not after)
@@ -131,7 +131,7 @@ class KeyBackup:
         at = max((index for index, backup in enumerate(held) if backup.full), default=None)
         return at is None or len(held) - at > MOST_BETWEEN or now - held[at].modified >= FULL_MILLIS
 
-    def _is_new(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether nothing was ever backed up here: a clinic that seals nothing needs no such place."""
         try:
             return not self._list(self._open(False))

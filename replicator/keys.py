@@ -61,9 +61,12 @@ def create_identity(path: Path) -> Identity:
     return Identity(text)
 
 
+SIGNING_KEY_HINT = "owner.txt holds it: put what stands there behind '# rekam signing key:' into this file"
+
+
 def load_signing_key(path: Path) -> Signer:
     """Raises BadConfiguration where it is missing or damaged."""
-    return Signer.parse(_read(path, "signing key"))
+    return Signer.parse(_read(path, "signing key", SIGNING_KEY_HINT))
 
 
 def load_identity(path: Path) -> Identity:
@@ -71,8 +74,8 @@ def load_identity(path: Path) -> Identity:
     return Identity(_read(path, "identity"))
 
 
-def _read(path: Path, what: str) -> str:
+def _read(path: Path, what: str, hint: str = "restore it from its copy") -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise BadConfiguration(f"the {what} {path} cannot be read", "restore it from its copy") from error
+        raise BadConfiguration(f"the {what} {path} cannot be read", hint) from error

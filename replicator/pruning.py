@@ -23,6 +23,7 @@ from replicator.stores import ArchiveStore, ObjectKeeper, ObjectReader, ObjectRe
 DAY_MILLIS = 86_400_000
 GRACE_DAYS = 7
 PIN_MILLIS = 2 * DAY_MILLIS
+HOUR_MILLIS = DAY_MILLIS // 24
 """How long a pin holds if nobody removes it: longer than any recovery."""
 
 
@@ -70,7 +71,12 @@ def plan_pruning(
     held = {stored.key: stored for stored in listing}
     pins = [s for s in held.values() if s.key.startswith(PINS) and now - s.modified < PIN_MILLIS]
     if pins:
-        raise Busy(f"{len(pins)} recoveries read the archive now", "try again when they have ended")
+        begun = max(pin.modified for pin in pins)
+        raise Busy(
+            f"{len(pins)} recoveries began in the last {PIN_MILLIS // DAY_MILLIS} days, and may still read the archive",
+            f"try again in {-(-(begun + PIN_MILLIS - now) // HOUR_MILLIS)} hours: whether they have ended or not, "
+            "what they may read is kept so long",
+        )
     missing = sorted(needs.keys - held.keys())
     if missing:
         raise Refused(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import NamedTuple
 
 from events.effective import Marks, TimeIndex, cut, effective_time
@@ -70,9 +70,9 @@ class Range:
     last: int
 
 
-def instant(milliseconds: int) -> str:
-    """A time for messages: ISO 8601, UTC."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+def instant(milliseconds: int, zone: tzinfo = UTC) -> str:
+    """A time for messages: ISO 8601."""
+    return datetime.fromtimestamp(milliseconds / 1000, zone).isoformat(timespec="milliseconds")
 
 
 def resolve(
@@ -84,8 +84,10 @@ def resolve(
     *,
     located: Located | None = None,
     control: Sequence[tuple[int, Rewind]] = (),
+    zone: tzinfo = UTC,
 ) -> Point:
-    """The recovery point of a target. `located`: where its event stands; `control`: every rewind, by offset.
+    """The recovery point of a target. `located`: where its event stands; `control`: every rewind, by offset;
+    `zone`: in which messages tell times.
 
     Raises Refused, BeforeArchive or BeyondArchive, naming what can be restored. What a checkpoint covers is over by the
     log's clock, whatever `now` our own says.
@@ -107,28 +109,29 @@ def resolve(
         return _at_event(target, located, marks, index, control)
     if target.time is None:
         return Point(marks.last.position, None)
-    refuse_future(target, span, now)
+    refuse_future(target, span, now, zone)
     if target.time < span.first:
         raise BeforeArchive(
-            f"{instant(target.time)} is before the archive begins", _restorable(span, span.first)
+            f"{instant(target.time, zone)} is before the archive begins", _restorable(span, span.first, zone)
         )
     if target.time > span.last:
         raise BeyondArchive(
-            f"{instant(target.time)} is after the newest checkpoint", _restorable(span, span.last)
+            f"{instant(target.time, zone)} is after the newest checkpoint", _restorable(span, span.last, zone)
         )
     return Point(cut(target.time, marks, index), target.time)
 
 
-def refuse_future(target: Target, span: Range | None, now: int) -> None:
+def refuse_future(target: Target, span: Range | None, now: int, zone: tzinfo = UTC) -> None:
     """Raises Refused for a time after `now` (milliseconds UTC), unless a checkpoint says that it is over."""
     now = now if span is None else max(now, span.last)
     if target.time is not None and target.time > now:
-        hint = _restorable(span, span.last) if span else "name a moment that is over"
-        raise Refused(f"{instant(target.time)} is after now ({instant(now)})", hint)
+        hint = _restorable(span, span.last, zone) if span else "name a moment that is over"
+        raise Refused(f"{instant(target.time, zone)} is after now ({instant(now, zone)})", hint)
 
 
-def _restorable(span: Range, nearest: int) -> str:
-    return f"restorable: {instant(span.first)} to {instant(span.last)}; the nearest is {instant(nearest)}"
+def _restorable(span: Range, nearest: int, zone: tzinfo) -> str:
+    first, last, near = (instant(time, zone) for time in (span.first, span.last, nearest))
+    return f"restorable: {first} to {last}; the nearest is {near}"
 
 
 def refuse_beyond(position: Position, end: Position) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from events.errors import LostData, Refused, RekamError, Unavailable
 from services.backups.keeping import back_up_forever
@@ -64,6 +65,16 @@ def replicate_each_forever(places: Sequence[Home], stop: threading.Event, tell: 
         thread.join()
     if failures:
         raise failures[0]
+
+
+def longer(than: Home, places: Sequence[Home]) -> list[str]:
+    """The names of those that hold more of the log than one of them does; what cannot be read is left out."""
+    held, found = than.archive().end().records(), []
+    for place in places:
+        with suppress(Unavailable, LostData, Refused):
+            if place.archive_name != than.archive_name and place.archive().end().records() > held:
+                found.append(place.archive_name)
+    return found
 
 
 def farthest(places: Sequence[Home], tell: Tell) -> Home:

@@ -128,6 +128,8 @@ def _is_loinc(text: str) -> bool:
 
 def media_type_of(path: Path, given: str | None, allowed: Collection[str]) -> str:
     """What a file is, as it was said or as its name ends. Raises BadInput where that is not taken."""
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder", "name one file in it")
     found = given or MEDIA_TYPES_BY_SUFFIX.get(path.suffix.lower())
     if found is None:
         raise BadInput("its name does not say what the file is", "say it with --media-type application/pdf")
@@ -144,9 +146,12 @@ def read_file(path: Path, limit_bytes: int) -> bytes:
     try:
         size = path.stat().st_size
         refuse_large(size, limit_bytes)
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}", "name a file that is there") from None
+    if not content:
+        raise BadInput(f"{path} is empty", "was it saved? scan it again, or name another file")
+    return content
 
 
 def _ids(tables: Tables, stream: str, name: str) -> set[str]:

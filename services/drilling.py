@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, tzinfo
 from random import Random
 
 from events.codec import drill_completed, encode_control
@@ -35,8 +36,10 @@ def drill(
     check: Check,
     target: int | None = None,
     tell: Callable[[str], object] = str,
+    zone: tzinfo = UTC,
 ) -> Drill:
     """Rehearses a recovery to `target`, else to a random restorable moment; keeps nothing yet.
+    `zone`: in which messages tell times.
 
     Raises Refused where nothing can be rehearsed: there is no checkpoint, or no identity to open the archive with.
     """
@@ -47,7 +50,7 @@ def drill(
     if index.recipients and index.identity_key is None:
         raise Refused("a drill opens the archive", "put the owner's file (owner.txt) into the keys folder")
     time = random.randint(span.first, span.last) if target is None else target
-    point = resolve(Target(time), span, index.marks, index, system.clock())
+    point = resolve(Target(time), span, index.marks, index, system.clock(), zone=zone)
     begun = system.clock()
     tell(f"Rehearsing the loss of everything but the archive: {index.end().records():,} records.")
     findings: list[str] = []

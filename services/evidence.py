@@ -6,6 +6,7 @@ from contextlib import closing
 from zoneinfo import ZoneInfo
 
 from events.catalogue import SEALED
+from events.clock import wall_millis
 from events.codec import decode_event, decode_events
 from events.effective import cut
 from events.envelope import Event
@@ -38,7 +39,7 @@ def evidence_of(about: Auditing, patient: str, at: str | None) -> bytes:
     index = open_archive(store, identity, None, about.verifiers)
     for outside in about.outside:
         index.refuse_unless_seen(outside.note)
-    moment = moment_of(index, None if at is None else parse_moment(at, zone_of(about.home)))
+    moment = moment_of(index, None if at is None else parse_moment(at, zone_of(about.home), wall_millis()))
     stream, offsets = _find(about.home, index, patient, moment.position)
     keys, erased = _keys_of(about.home, stream)
     data = make_evidence(index, stream, offsets, moment, about.signer(), keys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from events.envelope import derive_id
 from events.errors import (
     BadInput,
     Refused,
+    WrongUsage,
 )
 from events.patient_keys import SECRET_BYTES
 from replicator.archive import Archive, ArchiveIndex, open_archive
@@ -195,6 +197,11 @@ def add_archive(home: Home, name: str, wanted: ArchiveSettings) -> Home:
     """
     if name in (FIRST_ARCHIVE, *home.settings.archives):
         raise Refused(f"rekam.toml names an archive {name!r} already", "choose another name")
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", name):
+        raise WrongUsage(
+            f"{name!r} cannot be an archive's name",
+            "lower-case letters, digits and -, beginning with a letter",
+        )
     place = wanted.model_copy(update={"recipients": home.settings.archive.recipients})
     values = home.settings.model_dump()
     values["archives"][name] = place.model_dump()

@@ -69,7 +69,8 @@ def read_owner(path: Path) -> Owner:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(
-            f"{path} cannot be read ({type(error).__name__})", "give the owner's file of 'rekam init'"
+            f"{path} cannot be read: {getattr(error, 'strerror', 'it is no text')}",
+            "give the owner's file of 'rekam init'",
         ) from None
 
     def after(prefix: str) -> str:
@@ -98,6 +99,11 @@ def read_owner(path: Path) -> Owner:
             f"{path} lacks {', '.join(missing)}", "give the owner.txt that 'rekam init' wrote, unchanged"
         )
     return owner
+
+
+def on_paper(place: str, home: Path) -> str:
+    """A place as paper needs it: whoever reads the sheet when the home is gone knows no folder to count from."""
+    return place if "://" in place else str(home / Path(place).expanduser())
 
 
 def sheet(owner: Owner, clinic: str, archive: str, backups: str, keys: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from events.errors import Refused
-from events.patient_keys import KeyStore, Mark
+from events.patient_keys import ERASED, KeyStore, Mark
 from projections.store import Tables
 
 RESTRICTED = "restricted"
@@ -14,12 +14,24 @@ HOLD_SCOPE = "hold"
 
 
 def refuse_restricted(keys: KeyStore, stream: str) -> None:
-    """Raises Refused where a patient's data is kept, and not to be used: whatever a rewind did to its history."""
+    """Raises Refused where a patient's data is kept, and not to be used: whatever a rewind did to its history.
+
+    Of an erased patient nothing is kept, so no restriction stands, and none can be lifted.
+    """
+    if stream in keys.marks(ERASED):
+        return
     if standing(keys, stream, RESTRICTED) is not None:
         raise Refused(
             "this patient's data is restricted: it is kept, and not to be used",
             "'rekam restrict PATIENT --lift --reason TEXT' ends that",
         )
+
+
+def erased_words(keys: KeyStore, stream: str) -> str | None:
+    """What to tell whoever looks at an erased patient, who would think that nothing was ever there."""
+    if stream not in keys.marks(ERASED):
+        return None
+    return "this patient was erased: what they were recorded with is gone for ever"
 
 
 def standing(keys: KeyStore, stream: str, name: str) -> Mark | None:

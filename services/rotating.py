@@ -113,9 +113,10 @@ def _owners_file(home: Home) -> Owner:
 
 def sheet_of(home: Home, owner: Owner) -> str:
     settings = home.settings_now()
-    return owners.sheet(
-        owner, settings.clinic.name, settings.archive.url, key_backup_url(settings), home.keys
+    archive, backups = (
+        owners.on_paper(url, home.path) for url in (settings.archive.url, key_backup_url(settings))
     )
+    return owners.sheet(owner, settings.clinic.name, archive, backups, home.keys)
 
 
 # -- recipients

@@ -19,7 +19,7 @@ from events.codec import Unreadable, decode_events
 from events.control import read_rewinds
 from events.directory_blobs import DirectoryBlobs
 from events.envelope import Event
-from events.errors import LostData, Refused
+from events.errors import Corrupt, LostData, Refused
 from events.log import EventLog, LogReader, Record
 from events.partitioning import partition_number
 from events.patient_keys import KeyStore
@@ -114,7 +114,7 @@ def look_into(system: System, address: str, home: Path) -> Salvage:
     """Reads both logs. Raises Refused where the late one is the one in use, or another clinic's."""
     with (
         closing(system.log()) as log,
-        closing(open_log(address, home)) as theirs,
+        closing(_open_late(address, home)) as theirs,
         closing(system.tables()) as tables,
     ):
         if dict(theirs.identity()) == dict(log.identity()):
@@ -130,6 +130,15 @@ def look_into(system: System, address: str, home: Path) -> Salvage:
         applied = tables.applied_many([late.event.event_id for late in found])
     late = [one for one in found if one.event.event_id not in applied]
     return Salvage(common, late, len(found) - len(late), others)
+
+
+def _open_late(address: str, home: Path) -> EventLog:
+    try:
+        return open_log(address, home)
+    except Corrupt as error:  # its hint is for the log in use
+        raise Corrupt(
+            error.message, "this late log cannot be read: name a log, or try another copy of the old disk"
+        ) from None
 
 
 def common_stop(ours: LogReader, theirs: LogReader, partition: Partition, stop: int, other: int) -> int:

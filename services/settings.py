@@ -276,7 +276,8 @@ def load_settings(home: Path) -> Settings:
     if not path.is_file():
         raise BadConfiguration(
             f"no {FILE_NAME} in {home}",
-            "make one with 'rekam init', or name the folder with --home or REKAM_HOME",
+            "name the folder with --home or REKAM_HOME; for a new clinic: 'rekam init'; after a loss, with the archive "
+            "that is left: 'rekam init --from ARCHIVE --identity owner.txt'",
         )
     try:
         return _from_file(path)()  # the file and the environment give the arguments

@@ -120,7 +120,7 @@ class Status:
             lines.append(f"Log: {self.log_end.records():,} records, {self.rewinds:,} rewinds in effect.")
         if self.tables_position is not None:
             lines.append(f"Tables: {self.behind_records or 0:,} records behind the log.")
-        odd = {name: n for name, n in self.verdicts.items() if name != Verdict.APPLIED}
+        odd = ", ".join(f"{name} {n:,}" for name, n in self.verdicts.items() if name != Verdict.APPLIED)
         lines.append(
             f"Events in effect: {self.verdicts.get(Verdict.APPLIED, 0):,}; without effect: {odd or 'none'}."
         )
@@ -252,7 +252,8 @@ def _keys(system: System, status: Status, archive: ArchiveIndex | None) -> None:
         return
     if missing:
         text = f"the keys of {missing:,} patients are missing, and their sealed events show nothing"
-        status.findings.append((Colour.RED, f"{text}: bring them back with 'rekam recover --to latest'"))
+        hint = "bring them back with 'rekam recover --to latest', from where keys.backup in rekam.toml says"
+        status.findings.append((Colour.RED, f"{text}: {hint}"))
     if standing:
         text = f"{len(standing):,} keys stand that the archive's ledger of erasures says are destroyed"
         hint = "was the store of keys put back from a copy? 'rekam recover --to latest'"

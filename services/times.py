@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 
 from events.control import NOTHING_KNOWN, Known, LiveTimes
 from events.effective import ListedMarks, Marks, cut
@@ -30,15 +31,19 @@ class Moment:
     """Whether a checkpoint covers it: then no late record can change what it means."""
 
 
-def resolve_for_reading(system: System, log: EventLog, time: int, known: Known = NOTHING_KNOWN) -> Moment:
+def resolve_for_reading(
+    system: System, log: EventLog, time: int, known: Known = NOTHING_KNOWN, zone: tzinfo = UTC
+) -> Moment:
     """The position at `time`, on the log at hand. Raises Refused for a time after now.
 
     `known`: what need not be read of its control. What a checkpoint covers is over by the log's clock, whatever our
-    own says.
+    own says. `zone`: in which messages tell times.
     """
     marks, now = marks_at_hand(system), system.clock()
     if time > max(now, marks.last.time if marks else now):
-        raise Refused(f"{instant(time)} is after now ({instant(now)})", "name a moment that is over")
+        raise Refused(
+            f"{instant(time, zone)} is after now ({instant(now, zone)})", "name a moment that is over"
+        )
     times = LiveTimes(log, known)
     return Moment(cut(time, marks, times), times.control, final=bool(marks) and marks.last.time >= time)
 

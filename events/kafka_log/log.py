@@ -61,7 +61,8 @@ class KafkaLog:
             if not stands(standing, address):
                 if not create:
                     raise LogMissing(
-                        f"{address}: there is no log", "`rekam init` makes one, `rekam recover` restores"
+                        f"{address}: there is no log",
+                        "'rekam recover --to latest' brings a lost one back; for a new clinic 'rekam init' makes one",
                     )
                 counts = partition_counts(given)
                 topics.make({name: counts[name] for name in sorted(TOPICS, key=CONTROL.__eq__)})

@@ -144,8 +144,11 @@ def _show(about: Auditing, found: Audit) -> None:
     counts = found.counts
     time = show_millis(found.time, about.home.zone) if about.home and found.time is not None else found.time
     show(f"{found.outcome.value.upper()}: {found.origin or 'an archive'}")
+    stands = (
+        f"Checkpoint {found.checkpoint}, complete through {time}" if found.checkpoint else "No checkpoint"
+    )
     show(
-        f"Checkpoint {found.checkpoint}, complete through {time}. Looked at {counts.objects:,} objects, "
+        f"{stands}. Looked at {counts.objects:,} objects, "
         f"{counts.size_bytes:,} bytes, {counts.checkpoints:,} checkpoints"
         + (f", {counts.records:,} records, {counts.rows:,} rows." if found.depth is Depth.RECORDS else ".")
     )

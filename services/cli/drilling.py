@@ -36,7 +36,7 @@ def drill_(
     """Rehearse a recovery from the archive alone, into scratch, and compare it with the live history: 0, 3 or 4."""
     place = open_home(home, archive)
     target = None if at is None else parse_moment(at, place.zone, place.clock())
-    done = drill(place, Random(), never, target, say)
+    done = drill(place, Random(), never, target, say, place.zone)
     checkpoint = None
     try:
         checkpoint = keep(place, done)

@@ -21,7 +21,7 @@ from services.fhir.exporting import export_fhir
 from services.fhir.importing import DEFAULT_SOURCE, Report, import_fhir
 from services.fhir.reading import Refusal
 from services.fhir.standing import TablesStanding
-from services.patients import one_patient, refuse_restricted
+from services.patients import erased_words, one_patient, refuse_restricted
 from services.projecting import catch_up, catch_up_whole, finish_journal
 from services.simulation.traffic import simulate as traffic
 from services.simulation.writing import newest_epoch, write_simulation
@@ -101,6 +101,8 @@ def export(
     with closing(place.tables()) as tables, closing(place.patient_keys()) as keys:
         stream = one_patient(tables, patient)
         refuse_restricted(keys, stream)
+        if (erased := erased_words(keys, stream)) is not None:
+            say(f"note: {erased}")
         read = partial(place.attachments(keys).read, stream)
         lines = (one.text + b"\n" for one in export_fhir(tables, stream, read))
         if output is None:

@@ -32,7 +32,9 @@ def find(
     patient: Annotated[
         str | None, typer.Argument(metavar="[PATIENT]", help="Only of this patient, as for `show`.")
     ] = None,
-    actor: Annotated[str | None, typer.Option("--actor", help="Only by this actor's id.")] = None,
+    actor: Annotated[
+        str | None, typer.Option("--actor", help="Only by this actor: the id, or role:id as it is shown.")
+    ] = None,
     kind: Annotated[
         str | None, typer.Option("--type", help="Only of this type, or of this family: `billing`.")
     ] = None,

@@ -62,7 +62,8 @@ def _identity(file: Path) -> Counting:
         return Counting(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(
-            f"{file} cannot be read ({type(error).__name__})", "name the owner's file with --identity"
+            f"{file} cannot be read: {getattr(error, 'strerror', 'it is no text')}",
+            "name the owner's file with --identity",
         ) from None
     except BadConfiguration as error:
         raise BadConfiguration(f"{file}: {error.message}", error.hint) from None

@@ -18,7 +18,7 @@ from services.cli.options import AtOption, HomeOption, JsonOption, open_home
 from services.cli.output import print_json, say, show, show_table
 from services.home import Home
 from services.moments import parse_moment, show_micros
-from services.patients import one_patient, one_stream, refuse_restricted
+from services.patients import erased_words, one_patient, one_stream, refuse_restricted
 from services.projecting import catch_up_whole
 from services.records import event_json, history_of, record_of
 from services.times import Moment, resolve_for_reading
@@ -45,6 +45,8 @@ def show_(
         stream = one_patient(tables, patient)
         with closing(place.patient_keys()) as keys:
             refuse_restricted(keys, stream)
+            if (erased := erased_words(keys, stream)) is not None:
+                say(f"note: {erased}")
         record = record_of(tables, stream, moment_asked(place, log, tables, at))
     if as_json:
         print_json({"patient": stream, "at": at, "tables": _for_people(record, place, exact=True)})
@@ -120,7 +122,9 @@ def moment_asked(place: Home, log: EventLog | None, tables: Tables, at: str | No
         return None
     if log is None:
         raise LogMissing("a past moment needs the log", "bring it back with 'rekam recover --to latest'")
-    moment = resolve_for_reading(place, log, parse_moment(at, place.zone), known_rewinds(log, tables))
+    moment = resolve_for_reading(
+        place, log, parse_moment(at, place.zone, place.clock()), known_rewinds(log, tables), place.zone
+    )
     if not moment.final:
         say("note: no checkpoint covers that moment yet, so late records may still change it")
     return moment

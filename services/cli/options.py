@@ -26,7 +26,8 @@ ArchiveOption: TypeAlias = Annotated[
     typer.Option("--archive", metavar="NAME", help="Which archive, where rekam.toml names several."),
 ]
 AtOption: TypeAlias = Annotated[
-    str | None, typer.Option("--at", metavar="TIME", help="As it stood at this time (ISO 8601).")
+    str | None,
+    typer.Option("--at", metavar="TIME", help="As it stood at this time (ISO 8601, or '2 hours ago')."),
 ]
 
 
@@ -48,10 +49,10 @@ def operator() -> str:
         return f"user {os.getuid()}"
 
 
-def confirm(words: Sequence[str], as_json: bool = False) -> None:
-    """Shows what will be done and asks. Raises Refused where nobody is there to answer."""
+def confirm(words: Sequence[str], as_json: bool = False, *, first: str = "look at --dry-run, then ") -> None:
+    """Shows what will be done and asks. Raises Refused where nobody is there to answer. `first`: what to do before."""
     for line in words:
         (say if as_json else show)(line)  # with --json nothing but the document stands on stdout
     if not sys.stdin.isatty():
-        raise Refused("nobody is there to confirm", "look at --dry-run, then say --yes")
+        raise Refused("nobody is there to confirm", f"{first}say --yes")
     typer.confirm("Go on?", abort=True, err=True)

@@ -12,7 +12,7 @@ from replicator.archive import ArchiveIndex
 from replicator.backups import full_of
 from replicator.entries import BackupEntry
 from replicator.planning import RecoveryPlan
-from services.archives import farthest
+from services.archives import farthest, longer
 from services.cli.options import ArchiveOption, HomeOption, JsonOption, confirm, open_home, operator
 from services.cli.output import print_json, say, show, show_table
 from services.home import Home
@@ -59,11 +59,18 @@ def recover(
         actor={"id": operator(), "role": "operator", "system": "cli"},
         reason=reason,
         workers=place.workers,
+        zone=place.zone,
     )
     report = Report(started=place.clock())
     view, plan = prepare(place, request, say, ship_first=not dry_run)
     with closing(view):
         back = goes_back(place, view, plan)
+        if archive is not None and plan.restore_log is not None:
+            for name in longer(place, place.archives()):
+                say(
+                    f"warning: the archive {name!r} holds more than {archive!r}: what only it holds is given up by "
+                    "this, and it is not shipped to any more; without --archive the one that holds most is read"
+                )
         if dry_run:
             _show_plan(place, plan, back, as_json)
             return
@@ -78,6 +85,18 @@ def recover(
         print_json(found)
     else:
         _show_report(place, plan, report, found)
+    _tell_missing_keys(place)
+
+
+def _tell_missing_keys(place: Home) -> None:
+    """Last, where it is read: all came back, and of some patients nobody can read it."""
+    with closing(place.patient_keys()) as keys:
+        missing = len(set(keys.missing().values()))
+    if missing:
+        say(
+            f"warning: the keys of {missing:,} patients are missing, and their sealed events show nothing: "
+            "name the place of their backup (keys.backup in rekam.toml), then 'rekam recover --to latest' again"
+        )
 
 
 def _show_plan(place: Home, plan: RecoveryPlan, back: GoesBack | None, as_json: bool) -> None:

@@ -142,6 +142,7 @@ def reapply_(
                 "Of the same thing they write over what was written since.",
             ],
             as_json,
+            first="if that is what you want, ",
         )
     actor = {"id": operator(), "role": "operator", "system": "cli"}
     with progress("applying again") as advance:
@@ -158,7 +159,10 @@ def chosen_of(
     chosen = Chosen(frozenset(patients or ()), frozenset(map(parse_event_id, events or ())))
     strange = chosen.streams - there
     if strange:
-        raise WrongUsage(f"{where} has nothing of {min(strange)} to apply again", "list them first")
+        raise WrongUsage(
+            f"{where} has nothing of {min(strange)} to apply again",
+            "name streams (patient-…), as 'rekam rewinds diff N' or 'rekam salvage LOG' lists them",
+        )
     return chosen
 
 

@@ -25,6 +25,7 @@ from services.watching.metrics import serving
 from services.witnessing.asking import ask_each
 
 LOOPBACK = "127.0.0.1"
+RUNNING = "Running until Ctrl-C or SIGTERM; 'rekam status' says how it goes."
 MetricsPortOption = Annotated[
     int | None, typer.Option(min=0, max=65535, help="Serve /metrics for Prometheus here; 0: any free port.")
 ]
@@ -47,6 +48,7 @@ def project(home: HomeOption = None, once: OnceOption = False) -> None:
             catch_up_whole(place.log_opener(), log, tables)
         return
     with until_stopped() as stop:
+        say(RUNNING)
         project_forever(place, stop, say)
 
 
@@ -64,6 +66,7 @@ def replicate(
     places = place.archives() if archive is None else [place]
     if not once:
         with until_stopped() as stop:
+            say(RUNNING)
             replicate_each_forever(places, stop, say)
         return
     outcomes = replicate_each_once(places, snapshot=snapshot)
@@ -114,6 +117,7 @@ def run(
     """Project, ship and watch, continuously, in one process."""
     place = open_home(home)
     with until_stopped() as stop, _metrics(place, metrics_host, metrics_port):
+        say(RUNNING)
         works: list[Callable[[], None]] = [
             lambda: project_forever(place, stop, say),
             lambda: replicate_each_forever(place.archives(), stop, say),

@@ -43,6 +43,7 @@ def salvage_(
         confirm(
             [f"{len(wanted):,} events are appended, each as a new one on the record as it stands now."],
             as_json,
+            first="if that is what you want, ",
         )
     if beside.keys is not None:
         say(f"Taking in patients' keys from {beside.keys}.")

@@ -10,10 +10,10 @@ import typer
 from events.errors import WrongUsage
 from replicator.keys import write_key_file
 from services.cli.options import HomeOption, JsonOption, home_folder
-from services.cli.output import print_json, show
+from services.cli.output import print_json, say, show
 from services.home import Home
 from services.making import Wanted, adopt_home, make_home
-from services.owner import FILE_NAME, SHEET_NAME, read_owner, sheet
+from services.owner import FILE_NAME, SHEET_NAME, on_paper, read_owner, sheet
 from services.places import archive_place, key_backup_url
 from services.settings import ArchiveSettings
 
@@ -83,7 +83,8 @@ def init(
 def _tell(made: Home, *, adopted: bool, as_json: bool) -> None:
     owner = read_owner(made.keys / FILE_NAME)
     settings = made.settings
-    text = sheet(owner, settings.clinic.name, settings.archive.url, key_backup_url(settings), made.keys)
+    archive, backups = (on_paper(url, made.path) for url in (settings.archive.url, key_backup_url(settings)))
+    text = sheet(owner, settings.clinic.name, archive, backups, made.keys)
     if not (made.keys / SHEET_NAME).exists():
         write_key_file(made.keys / SHEET_NAME, text)
     if as_json:
@@ -100,4 +101,9 @@ def _tell(made: Home, *, adopted: bool, as_json: bool) -> None:
     show(text)
     show(f"This sheet is {made.keys / SHEET_NAME}. The home folder is {made.path}.")
     if adopted:
+        if settings.keys.sealing and made.key_backup().is_empty():
+            say(
+                f"warning: no backup of patients' keys is at {backups}: without it the records that are sealed stay "
+                "shut. If it is elsewhere, write the place into rekam.toml as keys.backup before you recover"
+            )
         show("The archive is adopted. Bring log and tables back with: rekam recover --to latest")

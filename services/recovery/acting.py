@@ -14,6 +14,7 @@ from __future__ import annotations
 import secrets
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from datetime import UTC, tzinfo
 from functools import partial
 from typing import Literal
 
@@ -36,7 +37,7 @@ from replicator.targets import Point, Target, refuse_future, resolve
 from services.backups.cadence import Work
 from services.projecting import catch_up, finish_journal
 from services.recovery.attachments import Brought, bring_attachments
-from services.recovery.keys import bring_keys, erase_by_log, open_again, restrict_by_log
+from services.recovery.keys import bring_keys, erase_by_log, note_missing, open_again, restrict_by_log
 from services.recovery.locating import locate
 from services.recovery.looking import View, find_log, look
 from services.recovery.measuring import keep_rates, read_rates
@@ -56,6 +57,8 @@ class Request:
     actor: dict[str, str]
     reason: str
     workers: int = 1
+    zone: tzinfo = UTC
+    """In which messages tell times."""
 
 
 @dataclass
@@ -96,7 +99,7 @@ def prepare(system: System, request: Request, tell: Tell, *, ship_first: bool) -
     now = system.clock()
     if request.target.time is not None and request.target.time > now:
         # By the log's clock, which times are read on, it may be over: then a checkpoint says so.
-        refuse_future(request.target, system.archive().restorable, now)
+        refuse_future(request.target, system.archive().restorable, now, request.zone)
     if ship_first:
         bring_keys(system, tell)
     log = find_log(system)
@@ -127,6 +130,7 @@ def _plan(system: System, request: Request, view: View, *, with_tail: bool) -> R
         system.clock(),
         located=locate(system, view, target.event) if target.event else None,
         control=view.situation.control,
+        zone=request.zone,
     )
     if target.latest:
         point = Point(view.end, None)
@@ -220,6 +224,7 @@ def finish(system: System, log: EventLog, workers: int, clock: _Stopwatch) -> di
     fill_journal(system, log, workers)
     clock.step("journal")
     open_again(system)
+    note_missing(system)
     restrict_by_log(system)
     with closing(system.tables()) as tables:
         verified = verify(log, tables)

@@ -18,7 +18,7 @@ from events.errors import RekamError, Unavailable
 from events.log import LogReader
 from events.patient_keys import ERASED, KeptKey, KeyStore, Mark
 from events.position import EVENTS
-from events.sealing import PATIENT_ERASED
+from events.sealing import PATIENT, PATIENT_ERASED
 from projections.erasing import fold_again
 from projections.store import JournalRow
 from projections.system_tables import JOURNAL
@@ -29,6 +29,8 @@ from services.patients import HELD, HOLD_SCOPE, RESTRICTED
 from services.system import System
 
 MICROS = 1000
+NEWEST = 5
+"""Events that are looked at for the key of a stream: what is told of erasure and restriction bears none."""
 RESTRICTED_TYPE, LIFTED_TYPE = "erasure.PatientRestricted", "erasure.RestrictionLifted"
 Tell = Callable[[str], object]
 
@@ -136,6 +138,26 @@ def restrict_by_log(system: System) -> None:
                 reason = event.payload[1]["reason"] or ""
                 body = {"at": at, "actor": dict(event.actor), "reason": reason, "lifted": not begins}
                 keys.put_mark(Mark(stream, name, body))
+
+
+def note_missing(system: System) -> None:
+    """Notes the keys of patients of whom the store holds none: whoever folds notices them, and what a snapshot brings
+    back is not folded. Else nobody would hear of it until the next time that their events are read."""
+    with closing(system.patient_keys()) as keys, closing(system.tables()) as tables:
+        held = {key.stream for key in keys.changes(0).keys}
+        streams = tables.database.fetch(
+            f"SELECT stream FROM streams WHERE substr(stream, 1, {len(PATIENT)}) = '{PATIENT}'"
+        )
+        missed: dict[str, str] = {}
+        for stream in sorted({str(stream) for (stream,) in streams} - held):
+            newest = tables.database.select(
+                JOURNAL, f"WHERE stream = ? ORDER BY log_offset DESC LIMIT {NEWEST}", (stream,)
+            )
+            for event in decode_events([JournalRow(*row).value for row in newest]):
+                if isinstance(event, Event) and event.payload[0] == SEALED:
+                    missed[event.payload[1]["key_id"]] = stream
+        if missed:
+            keys.missed(missed)
 
 
 def open_again(system: System) -> None:

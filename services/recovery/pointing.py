@@ -36,7 +36,13 @@ def point_to(place: Home, to: str | None, before: str | None, after: str | None)
         return Target(position=backup.position, moment=backup.complete_through, name=f"backup {text}")
     if "=" in text:
         return Target(position=parse_position(text))
-    return Target(time=parse_moment(text, place.zone, place.clock()))
+    try:
+        return Target(time=parse_moment(text, place.zone, place.clock()))
+    except WrongUsage as error:
+        raise WrongUsage(
+            error.message,
+            f"{error.hint}; or 'checkpoint N', or a backup's label, as 'rekam points' lists them",
+        ) from None
 
 
 def parse_event_id(text: str) -> EventId:

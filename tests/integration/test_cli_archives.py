@@ -61,7 +61,10 @@ def test_a_longer_archive_than_the_one_recovered_from_is_kept_as_it_is(clinic: P
     rekam(clinic, "simulate", "--patients", "1", "--events", "20", "--seed", "2")
     rekam(clinic, "replicate", "--once", "--archive", "second")
     lose_disk(clinic)
-    rekam(clinic, "recover", "--to", "latest", "--yes", "--archive", "archive")
+    longer = rekam(clinic, "recover", "--to", "latest", "--dry-run", "--archive", "second")
+    assert "holds more" not in longer.err
+    shorter = rekam(clinic, "recover", "--to", "latest", "--yes", "--archive", "archive")
+    assert "'second' holds more" in shorter.err
     told = rekam(clinic, "replicate", "--once", code=1)
     assert "archive: Shipped" in told.out
     assert "error: second:" in told.err

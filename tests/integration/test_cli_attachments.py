@@ -142,7 +142,9 @@ def test_what_cannot_be_attached_is_told(clinic: Clinic) -> None:
     scan = clinic.file("scan.pdf", SCAN)
     assert "no such patient" in clinic.refused("attach", "nobody", scan)
     assert "cannot be read" in clinic.refused("attach", ada, clinic.home / "missing.pdf")
-    assert "cannot be read" in clinic.refused("attach", ada, clinic.home, "--media-type", "application/pdf")
+    assert "is a folder" in clinic.refused("attach", ada, clinic.home, "--media-type", "application/pdf")
+    assert "is empty" in clinic.refused("attach", ada, clinic.file("nothing.pdf", b""))
+    assert clinic.documents(ada) == []
     assert "--media-type" in clinic.refused("attach", ada, clinic.file("scan", SCAN))
     assert "are not taken" in clinic.refused("attach", ada, scan, "--media-type", "video/mp4")
     assert "no such encounter" in clinic.refused("attach", ada, scan, "--encounter", "none")

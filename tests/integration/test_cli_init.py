@@ -51,7 +51,11 @@ def test_no_secret_is_printed_and_keys_are_for_their_owner_alone(tmp_path: Path)
     assert "owner.txt" in ran.out and "rekam init --from" in ran.out
     for name in ("owner.txt", "signing.key"):
         assert stat.S_IMODE((keys / name).stat().st_mode) == 0o600
-    assert "AGE-SECRET-KEY" not in (keys / "sheet.txt").read_text()
+    sheet = (keys / "sheet.txt").read_text()
+    assert "AGE-SECRET-KEY" not in sheet
+    assert (
+        str(tmp_path / "archive") in sheet and str(tmp_path / "key-backups") in sheet
+    )  # not from where it was made
 
 
 def test_in_an_empty_folder_once_and_not_twice(tmp_path: Path) -> None:

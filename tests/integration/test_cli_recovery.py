@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -212,3 +214,34 @@ def _files(home: Path) -> dict[str, object]:
     kept = [path for part in ("archive", "keys") for path in (home / part).rglob("*") if path.is_file()]
     log = digest(home) if (home / "log.db").exists() else None
     return {"log": log, **{str(path): path.read_bytes() for path in kept}}
+
+
+def test_a_signing_key_comes_back_from_the_owners_file_as_the_hint_says(tmp_path: Path) -> None:
+    rekam(tmp_path, "init")
+    key, behind = tmp_path / "keys" / "signing.key", "# rekam signing key:"
+    key.unlink()
+    assert behind in rekam(tmp_path, "replicate", "--once", code=2).err
+    [line] = [x for x in (tmp_path / "keys" / "owner.txt").read_text().splitlines() if x.startswith(behind)]
+    key.write_text(line.removeprefix(behind).strip())
+    rekam(tmp_path, "replicate", "--once")
+
+
+def test_a_log_with_a_hole_is_told_to_be_put_away(tmp_path: Path) -> None:
+    home = tmp_path / "clinic"
+    rekam(home, "init")
+    rekam(home, "simulate", "--patients", "2", "--events", "200")
+    rekam(home, "replicate", "--once")
+    before = rekam(home, "digest", "--json").json()
+    with closing(sqlite3.connect(home / "log.db")) as log, log:
+        sql = "SELECT name FROM sqlite_master WHERE name LIKE 'records_%' AND type = 'table'"
+        counts = {
+            t: log.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for (t,) in log.execute(sql).fetchall()
+        }
+        log.execute(f'DELETE FROM {max(counts, key=lambda t: counts[t])} WHERE "offset" BETWEEN 20 AND 60')
+    (home / "tables.db").unlink()
+    ran = rekam(home, "recover", "--to", "latest", "--yes", code=1)
+    assert "move it away" in ran.err and "recover --to latest" in ran.err
+    for path in home.glob("log.db*"):
+        path.rename(tmp_path / path.name)
+    rekam(home, "recover", "--to", "latest", "--yes")
+    assert rekam(home, "digest", "--json").json() == before

@@ -163,6 +163,7 @@ def append(log: EventLog, tables: Tables, stream: str, event_id: bytes, version:
 def test_what_cannot_be_is_refused(recovered: Clinic, words: tuple[str, ...], code: int, says: str) -> None:
     ran = rekam(recovered.home, "rewinds", *words, code=code)
     assert says in ran.err and "hint:" in ran.err
+    assert "--dry-run" not in ran.err  # these commands have none
 
 
 def test_a_clinic_that_never_went_back_has_none(tmp_path: Path) -> None:

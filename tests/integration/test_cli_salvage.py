@@ -123,3 +123,11 @@ def test_what_is_no_late_log_is_refused(lost: tuple[Clinic, Path, dict], place: 
     other = Clinic(old.parent / "other").init()
     other.do("simulate", "--patients", "2", "--events", "30", "--seed", "9")
     assert says in rekam(clinic.home, "salvage", str(old.parent / place), code=1).err
+
+
+def test_what_is_no_log_is_told_without_hints_for_the_log_in_use(tmp_path: Path) -> None:
+    home, letter = tmp_path / "clinic", tmp_path / "letter.pdf"
+    rekam(home, "init")
+    letter.write_bytes(b"%PDF-1.4 " * 1000)
+    ran = rekam(home, "salvage", letter, code=1)
+    assert "this late log cannot be read" in ran.err and "move it away" not in ran.err

@@ -290,6 +290,28 @@ def test_a_restriction_holds_through_recoveries_until_it_is_lifted(clinic: Clini
     assert new.rows(patient)
 
 
+def test_of_an_erased_patient_is_said_that_they_were_erased_and_no_restriction(clinic: Clinic) -> None:
+    patient = clinic.patients()[0]
+    clinic.do("restrict", patient, "--reason", "asked for")
+    clinic.do("erase", patient, "--reason", "asked for", "--order", "a court's")
+    assert "erased" in rekam(clinic.home, "show", patient).err
+    assert "erased" in rekam(clinic.home, "export", "fhir", patient).err
+    assert "erased" in clinic.refused("restrict", patient, "--lift", "--reason", "x")
+
+
+def test_keys_that_do_not_come_back_are_told_at_adoption_and_at_the_end(
+    clinic: Clinic, tmp_path: Path
+) -> None:
+    clinic.ship()
+    new, owner = tmp_path / "new", clinic.home / "keys" / "owner.txt"
+    elsewhere = ("--key-backup", tmp_path / "nowhere")
+    adopted = rekam(new, "init", "--from", clinic.home / "archive", "--identity", owner, *elsewhere)
+    assert f"no backup of patients' keys is at {tmp_path / 'nowhere'}" in adopted.err
+    recovered = rekam(new, "recover", "--to", "latest", "--yes")
+    assert "keys.backup in rekam.toml" in recovered.err.splitlines()[-1]
+    assert "keys.backup in rekam.toml" in rekam(new, "status", code=1).out
+
+
 def test_with_sealing_off_the_tables_still_show_nothing_of_the_erased(tmp_path: Path) -> None:
     clinic = Clinic(tmp_path / "clinic")
     rekam(clinic.home, "init")

@@ -71,7 +71,9 @@ def test_the_burst_is_found_and_gone_before(clinic: Clinic) -> None:
 def test_an_event_is_a_target_whatever_is_lost(clinic: Clinic, lost: tuple[str, ...]) -> None:
     before = clinic.digest()
     clinic.void_by_mistake(VOIDED)
-    first = find(clinic, "--actor", "script", "--limit", str(VOIDED))["events"][0]["event_id"]
+    event = find(clinic, "--actor", "script", "--limit", str(VOIDED))["events"][0]
+    first = event["event_id"]
+    assert find(clinic, "--actor", event["actor"])["total"] == VOIDED  # as it is shown
     clinic.ship()
     lose(clinic.home, *lost)
     report = go(clinic, "--before", first)
@@ -148,6 +150,7 @@ def test_events_are_found_by_whom_what_and_when(clinic: Clinic) -> None:
         (("--to", "2999-01-01"), "; the nearest is 20"),
         (("--to", "500 weeks ago"), "before the archive begins"),
         (("--to", "sometime"), "not a time"),
+        (("--to", "20261124T195058Z-ful"), "a backup's label"),
     ],
 )
 def test_what_is_no_target_is_refused(shipped: Clinic, words: tuple[str, ...], says: str) -> None:

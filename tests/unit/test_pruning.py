@@ -72,9 +72,14 @@ def test_a_pin_holds_everything_until_it_is_old():
     world = world_with_history(3)
     world.clock.now += 8 * DAY_MILLIS
     pin(world.store, "a-recovery", "why")
-    with pytest.raises(Busy, match="read the archive now"):
+    with pytest.raises(Busy, match="may still read the archive") as refused:
         plan(world)
-    world.clock.now += PIN_MILLIS + 1
+    assert "in 48 hours" in str(refused.value.hint)
+    world.clock.now += PIN_MILLIS - 1
+    with pytest.raises(Busy) as refused:
+        plan(world)
+    assert "in 1 hours" in str(refused.value.hint)
+    world.clock.now += 2
     assert plan(world).remove
 
 
