@@ -10,10 +10,10 @@ from contextlib import closing
 from benchmarks.clinics import shipped_clinic
 from benchmarks.harness import Bench, Broken, Figure, at_least, at_most, median_seconds
 from projections.system_tables import STREAMS
-from replicator.auditing.findings import Outcome
 from replicator.auditing.records import look_at_segment
 from replicator.auditing.verifying import Depth, Scope, verify
 from replicator.fetching import fetch
+from replicator.outcome import Outcome
 from services.auditing import Auditing, auditing
 from services.evidence import evidence_of
 from services.home import Home

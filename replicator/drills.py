@@ -12,7 +12,7 @@ from replicator.archive import Archive
 from replicator.canonical import canonical
 from replicator.entries import DrillEntry
 from replicator.manifest import FORMAT
-from replicator.verifications import Outcome
+from replicator.outcome import Outcome
 
 DRILLS = "drills/"
 

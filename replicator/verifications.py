@@ -16,6 +16,7 @@ from replicator.archive import Archive
 from replicator.canonical import canonical
 from replicator.entries import BackupEntry, VerificationEntry
 from replicator.manifest import FORMAT
+from replicator.outcome import Outcome
 
 VERIFICATIONS = "verifications/"
 
@@ -38,13 +39,6 @@ class Depth(StrEnum):
 
     def takes_in(self, other: Depth) -> bool:
         return self.rung >= other.rung
-
-
-class Outcome(StrEnum):
-    OK = "ok"
-    INVALID = "invalid"
-    INCONCLUSIVE = "inconclusive"
-    """Nothing wrong was found, and something could not be looked at."""
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from events.errors import Busy, LogMissing, LostData, Refused, Unavailable
 from events.log import Entry as LogEntry
 from events.position import CONTROL
 from replicator.drills import Drill, add_drill
+from replicator.outcome import Outcome
 from replicator.targets import Target, resolve
-from replicator.verifications import Outcome
 from services.backups.rehearsing import Check, compare_with_live
 from services.replicating import ship
 from services.system import System

@@ -19,11 +19,11 @@ from events.errors import LostData, Refused, Unavailable
 from events.patient_keys import MemoryKeys
 from events.position import EVENTS
 from replicator.archive import ArchiveIndex, open_archive
-from replicator.auditing.findings import Outcome
 from replicator.encryption import Identity
 from replicator.entries import SegmentEntry
 from replicator.examining import THREADS, Found, subject_of
 from replicator.fetching import Named, fetch
+from replicator.outcome import Outcome
 from replicator.rotations import Changed, read_rotations
 from replicator.segment import contiguous, read_blocks
 from replicator.trust import Handover

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 
 from events.position import ACCESS, Position
 from replicator.auditing.attesting import Outside
-from replicator.auditing.findings import Outcome
 from replicator.auditing.verifying import Audit, Depth, Scope, verify
 from replicator.joined import joined_range
 from replicator.manifest import checkpoint_number
 from replicator.memory_store import MemoryStore
 from replicator.merging import HOUR
 from replicator.note import Signer
+from replicator.outcome import Outcome
 from replicator.pruning import Doomed, is_needed, needed, prune
 from replicator.snapshot import TableImage, write_snapshot
 from replicator.upkeep import upkeep, upkeep_due

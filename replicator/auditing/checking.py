@@ -23,13 +23,13 @@ from events.position import CONTROL_PARTITION, EVENTS, Partition, Position
 from events.rules import EMPTY, Effect, Head, Rewind, Verdict, judge_version
 from events.sealing import unseal
 from replicator.auditing.evidence import FORMAT, KIND, fingerprint_of, statement_text
-from replicator.auditing.findings import Outcome
 from replicator.canonical import canonical, encoded, parse_canonical
 from replicator.entries import Entry, SchemaEntry, SegmentEntry, digest, natural, parse_entry
 from replicator.holes import holes
 from replicator.manifest import Manifest, manifest_leaf, parse_manifest
 from replicator.merkle import leaf_hash, root_from_inclusion
 from replicator.note import TreeHead, Verifier, parse_head, split_note
+from replicator.outcome import Outcome
 from replicator.segment import read_record
 from replicator.trust import Keyring, carried
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from events.errors import ArchiveDiverged, BadInput, Corrupt
 from replicator import merkle
-from replicator.auditing.findings import Outcome
 from replicator.auditing.report import Checked
 from replicator.canonical import canonical, parse_canonical
 from replicator.checkpoints import checkpoints_after, leaves_of
 from replicator.config import read_config
 from replicator.manifest import config_leaf
 from replicator.note import SignedHead, TreeHead, Verifier, parse_head
+from replicator.outcome import Outcome
 from replicator.stores import ObjectReader
 from replicator.trust import Keyring, carried, read_handovers
 

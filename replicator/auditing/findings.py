@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from replicator.outcome import Outcome
+
 MAX_FINDINGS = 200
 """Findings that are kept of each audit; the others are counted."""
 
@@ -45,18 +47,6 @@ class Finding(NamedTuple):
 
     def to_json(self) -> dict[str, str]:
         return {"what": self.what.value, "where": self.where, "detail": self.detail}
-
-
-class Outcome(StrEnum):
-    """What an audit comes to."""
-
-    OK = "ok"
-    INVALID = "invalid"
-    INCONCLUSIVE = "inconclusive"
-
-    @property
-    def exit_code(self) -> int:
-        return {Outcome.OK: 0, Outcome.INVALID: 3, Outcome.INCONCLUSIVE: 4}[self]
 
 
 @dataclass

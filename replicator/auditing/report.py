@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from events.errors import BadInput, Corrupt
-from replicator.auditing.findings import Outcome
 from replicator.auditing.verifying import Audit
 from replicator.canonical import canonical, parse_canonical
 from replicator.note import Signer, Verifier, sign_note
+from replicator.outcome import Outcome
 from replicator.trust import carried
 
 KIND = "rekam audit report"

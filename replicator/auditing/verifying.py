@@ -24,7 +24,7 @@ from replicator.auditing.attesting import (
     verified_outside,
 )
 from replicator.auditing.examining import Opener, Seen, Task, examine_all
-from replicator.auditing.findings import Findings, Outcome, What, outcome
+from replicator.auditing.findings import Findings, What, outcome
 from replicator.auditing.history import Auditor, History
 from replicator.auditing.objects import judge_bytes
 from replicator.checkpoints import list_checkpoints
@@ -35,6 +35,7 @@ from replicator.entries import Entry, SchemaEntry, SegmentEntry, SignerEntry, Sn
 from replicator.holes import current_segments, holes
 from replicator.manifest import CONFIG_KEY, note_key
 from replicator.note import TreeHead, Verifier, parse_head
+from replicator.outcome import Outcome
 from replicator.snapshot import TableFact
 from replicator.stores import NoSuchObject, ObjectReader
 from replicator.trust import Keyring, read_handovers

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from replicator.backups import Kind, newest
 from replicator.entries import BackupEntry, DrillEntry, VerificationEntry
-from replicator.verifications import Depth, Outcome, last_whole
+from replicator.outcome import Outcome
+from replicator.verifications import Depth, last_whole
 from services.backups.cadence import Objectives
 
 HOUR = 3_600_000

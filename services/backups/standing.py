@@ -11,7 +11,8 @@ from replicator.archive import ArchiveIndex
 from replicator.backups import Kind, newest, read_backups
 from replicator.drills import failing
 from replicator.entries import BackupEntry, DrillEntry, VerificationEntry
-from replicator.verifications import Outcome, last_whole, open_failures
+from replicator.outcome import Outcome
+from replicator.verifications import last_whole, open_failures
 from services.backups.cadence import Cadence, worst_loss_seconds
 from services.backups.keeping import cadence_of
 from services.backups.schedule import Schedule

@@ -22,7 +22,8 @@ from replicator.examining import (
     examine_listing,
     subject_of,
 )
-from replicator.verifications import Depth, Outcome, Verification, add_verification
+from replicator.outcome import Outcome
+from replicator.verifications import Depth, Verification, add_verification
 from services.backups.rehearsing import append_sentinel, comes_back, compare_with_live
 from services.replicating import ship
 from services.system import System

@@ -15,13 +15,13 @@ from events.clock import wall_millis
 from events.errors import BadConfiguration, BadInput, LostData, Refused, Unavailable, WrongUsage
 from replicator.auditing import consistency as proofs
 from replicator.auditing.evidence import KIND as EVIDENCE
-from replicator.auditing.findings import Outcome
 from replicator.auditing.report import KIND as REPORT
 from replicator.auditing.report import Checked, check_report, kind_of, write_report
 from replicator.auditing.verifying import Audit, Depth, Scope
 from replicator.auditing.verifying import verify as verify_archive
 from replicator.keys import write_key_file
 from replicator.note import Verifier
+from replicator.outcome import Outcome
 from services.auditing import Auditing, auditing, verifiers
 from services.cli.options import AtOption, HomeOption, JsonOption, home_folder
 from services.cli.output import complain, print_json, progress, say, show

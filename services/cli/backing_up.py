@@ -11,7 +11,7 @@ from events.errors import LostData, RekamError, Unavailable, WrongUsage
 from replicator.archive import ArchiveIndex
 from replicator.backups import Backup, Kind, full_of, named, newest, read_backups, reading, to_json
 from replicator.entries import BackupEntry
-from replicator.verifications import Depth, Outcome, Verification, verified
+from replicator.verifications import Depth, Verification, verified
 from services.backups import deleting, retaining
 from services.backups.deleting import Deletion, plan_deletion
 from services.backups.taking import back_up
@@ -23,7 +23,6 @@ from services.moments import show_millis, show_span
 
 MILLIS = 1000
 COLUMNS = ("label", "kind", "complete_through", "events", "new_bytes", "parent", "verified", "note")
-EXIT_CODES = {Outcome.OK: 0, Outcome.INVALID: 3, Outcome.INCONCLUSIVE: 4}
 
 NoteOption = Annotated[str, typer.Option(help="Kept in the catalogue, in the clear: name no patient.")]
 LabelArgument = Annotated[str, typer.Argument(metavar="LABEL", help="As 'rekam backup list' shows it.")]
@@ -188,7 +187,7 @@ def verify(
     else:
         for line in _found_words(found):
             show(line)
-    raise typer.Exit(EXIT_CODES[found.outcome])
+    raise typer.Exit(found.outcome.exit_code)
 
 
 def _newest(place: Home) -> str | None:

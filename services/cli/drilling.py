@@ -9,7 +9,6 @@ import typer
 
 from events.errors import RekamError
 from replicator.drills import Drill
-from replicator.verifications import Outcome
 from services.backups.verifying import never
 from services.cli.options import ArchiveOption, HomeOption, JsonOption, open_home
 from services.cli.output import print_json, say, show
@@ -18,7 +17,6 @@ from services.home import Home
 from services.moments import parse_moment, show_millis, show_span
 
 MILLIS = 1000
-EXIT_CODES = {Outcome.OK: 0, Outcome.INVALID: 3, Outcome.INCONCLUSIVE: 4}
 
 
 def register(app: typer.Typer) -> None:
@@ -48,7 +46,7 @@ def drill_(
         print_json({**found, "checkpoint": checkpoint})
     else:
         _show(place, done)
-    raise typer.Exit(EXIT_CODES[done.outcome])
+    raise typer.Exit(done.outcome.exit_code)
 
 
 def _show(place: Home, done: Drill) -> None:

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 from events.catalogue import SEALED
 from events.errors import BadInput, Corrupt
 from replicator.auditing.checking import NOT_PROVEN, PROVEN, AttachedFile, Evidence, Proven, check_evidence
-from replicator.auditing.findings import Outcome
 from replicator.note import Verifier
+from replicator.outcome import Outcome
 from services.cli.output import print_json, show, show_table
 from services.moments import show_micros, show_millis
 

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from events.errors import BadConfiguration
 from replicator.entries import DrillEntry, VerificationEntry
-from replicator.verifications import Outcome
+from replicator.outcome import Outcome
 from services.status import Colour, Status
 
 LOOK_SECONDS = 5.0

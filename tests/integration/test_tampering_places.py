@@ -6,9 +6,10 @@ from itertools import cycle
 
 import pytest
 
-from replicator.auditing.findings import Outcome, What
+from replicator.auditing.findings import What
 from replicator.auditing.verifying import Depth
 from replicator.directory_store import DirectoryStore
+from replicator.outcome import Outcome
 from replicator.s3_store import Bucket, S3Store
 from tests.tampering import (
     CHANGES,

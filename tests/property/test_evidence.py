@@ -22,8 +22,8 @@ from projections.asof import history_at
 from replicator.archive import ArchiveIndex
 from replicator.auditing.checking import check_evidence
 from replicator.auditing.evidence import Moment, finished, make_evidence
-from replicator.auditing.findings import Outcome
 from replicator.note import Signer
+from replicator.outcome import Outcome
 from services.evidence import moment_of, scan
 from services.projecting import catch_up_whole
 from services.replicating import ship

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from events.errors import LostData
 from replicator.archive import Archive, open_archive
 from replicator.auditing.attesting import Outside
-from replicator.auditing.findings import Outcome
 from replicator.auditing.verifying import Scope, verify
 from replicator.encryption import Identity, new_identity
 from replicator.manifest import note_key
 from replicator.merging import HOUR
 from replicator.note import Signer, split_note
+from replicator.outcome import Outcome
 from replicator.upkeep import upkeep, upkeep_due
 from tests.archives import IDENTITY_TEXT as FIRST_IDENTITY
 from tests.archives import RECIPIENT, SIGNER, World, everything, logged

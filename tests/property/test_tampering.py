@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from events.position import EVENTS, Partition
 from replicator.archive import Archive
-from replicator.auditing.findings import Outcome, What
+from replicator.auditing.findings import What
 from replicator.auditing.verifying import Depth
 from replicator.entries import SegmentEntry
 from replicator.manifest import checkpoint_number
 from replicator.merging import merge_segments
 from replicator.note import Signer
+from replicator.outcome import Outcome
 from replicator.pruning import is_needed, needed
 from replicator.segment import SegmentBuilder, segment_key
 from tests.archives import SIGNER, World

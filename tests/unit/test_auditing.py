@@ -8,13 +8,14 @@ import pytest
 
 from events.errors import StoreUnavailable
 from replicator.auditing.attesting import Outside
-from replicator.auditing.findings import MAX_FINDINGS, Finding, Findings, Outcome, What
+from replicator.auditing.findings import MAX_FINDINGS, Finding, Findings, What
 from replicator.auditing.report import check_report, write_report
 from replicator.auditing.verifying import Depth, Scope, verify
 from replicator.directory_store import DirectoryStore
 from replicator.encryption import Identity, new_identity
 from replicator.memory_store import MemoryStore
 from replicator.note import Signer
+from replicator.outcome import Outcome
 from tests.archives import CLINIC, IDENTITY, IDENTITY_TEXT, SIGNER, World
 from tests.rotated import SECOND
 from tests.tampering import assert_found, audit, copy_of, flipped, newest_note, put, world_with_everything

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from events.position import EVENTS, Partition, Position
 from replicator.backups import Kind
 from replicator.entries import BackupEntry, DrillEntry, parse_entry
+from replicator.outcome import Outcome
 from replicator.planning import ASSUMED, Rates
-from replicator.verifications import Outcome
 from services.backups.cadence import (
     LONGEST_INTERVAL_SECONDS,
     NEAR,

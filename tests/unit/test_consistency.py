@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from events.errors import ArchiveDiverged, BadInput
 from replicator import merkle
 from replicator.auditing.consistency import Leaves, check_consistency, prove
-from replicator.auditing.findings import Outcome
 from replicator.note import Signer
+from replicator.outcome import Outcome
 from tests.archives import SIGNER, World
 from tests.examples import examples
 from tests.tampering import world_with_everything

@@ -13,7 +13,7 @@ from events.codec import DRILL_COMPLETED
 from events.control import read_control
 from events.errors import Unavailable
 from replicator.backups import Kind
-from replicator.verifications import Outcome
+from replicator.outcome import Outcome
 from services import drilling
 from services.backups.keeping import Stopped, back_up_forever, drill_when_due
 from services.backups.schedule import HOUR, Schedule

@@ -8,7 +8,6 @@ import pytest
 from events.errors import ArchiveDiverged, Corrupt, LostData, Refused
 from replicator.archive import Archive, SigningKeyRetired, open_archive
 from replicator.auditing.consistency import Leaves, check_consistency, prove
-from replicator.auditing.findings import Outcome
 from replicator.auditing.report import check_report, write_report
 from replicator.auditing.verifying import Depth, Scope, verify
 from replicator.canonical import canonical
@@ -18,6 +17,7 @@ from replicator.entries import SegmentEntry, SignerEntry
 from replicator.manifest import following, note_key, parse_manifest, wrong_keys
 from replicator.merging import HOUR
 from replicator.note import Signer, split_note
+from replicator.outcome import Outcome
 from replicator.rotations import RECIPIENTS, add_signer, read_rotations, signer_key
 from replicator.shipper import Shipper
 from replicator.trust import SIGNERS

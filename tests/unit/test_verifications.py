@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from events.errors import Refused, StoreUnavailable
 from replicator.backups import Kind
 from replicator.entries import VerificationEntry, parse_entry
+from replicator.outcome import Outcome
 from replicator.snapshot import TableImage, load_snapshot, write_snapshot
-from replicator.verifications import Depth, Outcome, open_failures, verified
+from replicator.verifications import Depth, open_failures, verified
 from services.backups import keeping, verifying
 from services.backups.keeping import Stopped, back_up_forever, verify_due
 from services.backups.schedule import DAY, HOUR, Schedule, due_verification
