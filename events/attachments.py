@@ -32,7 +32,7 @@ from events.blobs import DOCUMENT_ATTACHED, BlobStore
 from events.envelope import Payload
 from events.errors import Corrupt, Refused, TooLarge
 from events.patient_keys import ERASED, Key, KeyStore, refuse_erased
-from events.sealing import AS_IS, COMPRESSED, NONCE_BYTES, PATIENT
+from events.sealing import AS_IS, COMPRESSED, NONCE_BYTES, PATIENT, packed
 
 MAGIC = b"RKB\x01"
 CLEAR, SEALED = b"\0", b"\1"
@@ -40,7 +40,6 @@ OWNER_BYTES = 16
 _OWNER = len(MAGIC) + 1
 HEAD_BYTES = _OWNER + OWNER_BYTES
 """How much of a blob says whose it is."""
-LEVEL = 3
 MOST_BYTES = 256 * 1024 * 1024
 """The largest file that is ever taken or unpacked; what a clinic takes is a setting."""
 _ABOUT = b"rekam attachment"
@@ -71,16 +70,16 @@ def files_of(payload: Payload) -> list[Kept]:
 
 def seal_blob(content: bytes, stream: str, key: Key) -> bytes:
     """The blob of a patient's file: the same again is the same."""
-    packed, bound = _packed(content), _bound(stream, content, key.id)
+    plain, bound = packed(content), _bound(stream, content, key.id)
     cipher, nonces = _derived(key.secret)
-    nonce = hmac.digest(nonces, _framed(bound, packed), "sha256")[:NONCE_BYTES]
+    nonce = hmac.digest(nonces, _framed(bound, plain), "sha256")[:NONCE_BYTES]
     head = MAGIC + SEALED + bytes.fromhex(key.id)
-    return head + nonce + cipher.encrypt(nonce, packed, bound)
+    return head + nonce + cipher.encrypt(nonce, plain, bound)
 
 
 def clear_blob(content: bytes, stream: str) -> bytes:
     """The same where nothing is sealed."""
-    return MAGIC + CLEAR + clear_owner(stream) + _packed(content)
+    return MAGIC + CLEAR + clear_owner(stream) + packed(content)
 
 
 def open_blob(
@@ -95,12 +94,12 @@ def open_blob(
     if owner is None:
         raise Corrupt("a blob is not one of ours, or of a later release")
     if data[len(MAGIC) : _OWNER] == SEALED:
-        packed = _unsealed(data, stream, content_sha256, owner.hex(), find)
+        plain = _unsealed(data, stream, content_sha256, owner.hex(), find)
     elif owner != clear_owner(stream):
         raise Corrupt("a blob is another patient's")
     else:
-        packed = data[HEAD_BYTES:]
-    content = _unpacked(packed, size_bytes)
+        plain = data[HEAD_BYTES:]
+    content = _unpacked(plain, size_bytes)
     if len(content) != size_bytes or hashlib.sha256(content).digest() != content_sha256:
         raise Corrupt("a blob does not hold the file that its event names")
     return content
@@ -205,14 +204,9 @@ def _framed(*parts: bytes) -> bytes:
     return b"".join(len(part).to_bytes(8, "big") + part for part in parts)
 
 
-def _packed(content: bytes) -> bytes:
-    small = zstandard.ZstdCompressor(level=LEVEL).compress(content)
-    return COMPRESSED + small if len(small) < len(content) else AS_IS + content
-
-
-def _unpacked(packed: bytes, size_bytes: int) -> bytes:
+def _unpacked(plain: bytes, size_bytes: int) -> bytes:
     """`size_bytes`: what the event says. Raises Corrupt."""
-    how, data = packed[:1], packed[1:]
+    how, data = plain[:1], plain[1:]
     if how == AS_IS:
         return data
     try:

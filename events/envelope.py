@@ -16,6 +16,8 @@ Payload: TypeAlias = tuple[str, dict[str, Any]]
 """(full Avro name of the event type, its fields)"""
 
 ID_BYTES = 16
+TYPE_ROOT = "id.rekam."
+"""The namespace of all event types."""
 
 
 class Event(NamedTuple):
@@ -42,7 +44,12 @@ class Event(NamedTuple):
     @property
     def type(self) -> str:
         """The event type's name without its namespace root: `care.ObservationRecorded`."""
-        return self.payload[0].removeprefix("id.rekam.")
+        return short_type(self.payload[0])
+
+
+def short_type(name: str) -> str:
+    """An event type's full Avro name without its namespace root."""
+    return name.removeprefix(TYPE_ROOT)
 
 
 def derive_id(*parts: str | bytes | None) -> bytes:

@@ -114,12 +114,16 @@ class _Packing(threading.local):
 _packing = _Packing()
 
 
+def packed(plain: bytes) -> bytes:
+    """What is sealed: one byte, and the bytes as they are or compressed, whichever is smaller."""
+    small = _packing.compress(plain)
+    return COMPRESSED + small if len(small) < len(plain) else AS_IS + plain
+
+
 def seal(event: Event, key_id: str, cipher: AESGCM, random: Callable[[int], bytes] = os.urandom) -> Event:
     """The event with its payload sealed under a key. Raises BadInput, UnknownSchema as `encode_event`."""
     kind = event.payload[0]
-    plain = encode_payload(event.payload)
-    packed = _packing.compress(plain)
-    content = COMPRESSED + packed if len(packed) < len(plain) else AS_IS + plain
+    content = packed(encode_payload(event.payload))
     fingerprint, nonce = catalogue.current_fingerprint(), random(NONCE_BYTES)
     fields = {
         "type": kind,

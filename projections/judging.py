@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from events.avro_schema import FIRST_MICROS, KEY_BYTES, LAST_MICROS
 from events.catalogue import SEALED
 from events.codec import Unreadable, decode_events
-from events.envelope import Event, EventId
+from events.envelope import Event, EventId, short_type
 from events.log import Record
 from events.partitioning import partition_number
 from events.position import Partition, Position
@@ -24,7 +24,6 @@ from projections.rows import Row
 
 MICROS = 1000
 """Microseconds in a millisecond: log times are milliseconds, Instants microseconds."""
-TYPE_ROOT = "id.rekam."
 
 NO_VALUE = "no value"
 WRONG_KEY = "its key is not its stream"
@@ -133,7 +132,7 @@ class _TypeNames(dict[str, str]):
     """Full Avro name -> the event type's name as the tables show it."""
 
     def __missing__(self, name: str) -> str:
-        short = self[name] = name.removeprefix(TYPE_ROOT)
+        short = self[name] = short_type(name)
         return short
 
 
@@ -143,7 +142,7 @@ _type_names = _TypeNames()
 def _sealed_type(fields: Mapping[str, Any]) -> str:
     """The type inside, which stands in the clear. What a foreign writer calls it is not remembered."""
     kind: str = fields["type"]
-    return _type_names.get(kind) or kind.removeprefix(TYPE_ROOT)
+    return _type_names.get(kind) or short_type(kind)
 
 
 def journal_row(

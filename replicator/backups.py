@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -19,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from events.errors import Corrupt, Refused
 from events.position import EVENTS, Position
 from replicator.archive import Archive, ArchiveIndex
-from replicator.canonical import canonical, parse_canonical
+from replicator.canonical import canonical, parse_canonical, utc_second
 from replicator.entries import BackupEntry, BlobEntry, Entry, SchemaEntry, SegmentEntry, SnapshotEntry
 from replicator.fetching import fetch_ahead
 from replicator.manifest import FORMAT
@@ -104,8 +103,7 @@ def read_backups(index: ArchiveIndex, wanted: Iterable[BackupEntry] | None = Non
 
 def label_of(begun: int, kind: Kind, taken: Collection[str]) -> str:
     """`20261124T103000Z-full`; where that is taken, with a number behind."""
-    moment = datetime.fromtimestamp(begun // 1000, UTC).strftime("%Y%m%dT%H%M%SZ")
-    label = f"{moment}-{kind.value}"
+    label = f"{utc_second(begun)}-{kind.value}"
     numbered = (f"{label}-{number}" for number in range(2, len(taken) + 3))
     return next(name for name in (label, *numbered) if name not in taken)
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 from events.errors import BadInput, Corrupt
 
 SAFE_INTEGER = 2**53 - 1
 """What every JSON reader holds exactly."""
+
+
+def utc_second(millis: int) -> str:
+    """A time as labels and keys say it: `20261124T103000Z`."""
+    return datetime.fromtimestamp(millis // 1000, UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 def canonical(value: Any) -> bytes:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from events.position import Position
 from replicator.archive import Archive
-from replicator.canonical import canonical
+from replicator.canonical import canonical, utc_second
 from replicator.entries import DrillEntry
 from replicator.manifest import FORMAT
 from replicator.outcome import Outcome
@@ -49,10 +48,9 @@ class Drill:
 
 def add_drill(archive: Archive, drill: Drill) -> DrillEntry:
     """Stores what was found and gives its entry, which the next checkpoint must name."""
-    moment = datetime.fromtimestamp(drill.time // 1000, UTC).strftime("%Y%m%dT%H%M%SZ")
     return archive.add_plain(
         "drill",
-        lambda digest, _: f"{DRILLS}{moment}-{digest}.json",
+        lambda digest, _: f"{DRILLS}{utc_second(drill.time)}-{digest}.json",
         canonical({"format": FORMAT, **drill.to_json()}),
         DrillEntry,
         time=drill.time,

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 from events.codec import Unreadable, decode_control, decode_events
 from events.errors import LostData, Refused
@@ -141,16 +142,20 @@ def _looks(subject: Subject, found: Found, files: Files) -> Iterator[Callable[[]
     index = subject.index
     for entry in subject.entries:
         if isinstance(entry, SegmentEntry):
-            yield lambda entry=entry: _segment(index, entry, found, files)  # type: ignore[misc]
+            yield partial(_segment, index, entry, found, files)
         elif isinstance(entry, SchemaEntry):
-            yield lambda entry=entry: json.loads(fetch(index.store, entry, None))  # type: ignore[misc]
+            yield partial(_schema, index, entry)
     for snapshot in subject.snapshots:
         for table in snapshot.tables:
             for part in table.parts:
-                yield lambda s=snapshot, t=table, p=part: _part(s, t, p, found)  # type: ignore[misc]
+                yield partial(_part, snapshot, table, part, found)
     for entry in subject.entries:  # now that all records were seen
         if isinstance(entry, BlobEntry):
-            yield lambda entry=entry: _blob(index, entry, found, files)  # type: ignore[misc]
+            yield partial(_blob, index, entry, found, files)
+
+
+def _schema(index: ArchiveIndex, entry: SchemaEntry) -> None:
+    json.loads(fetch(index.store, entry, None))
 
 
 def _blob(index: ArchiveIndex, entry: BlobEntry, found: Found, files: Files) -> None:

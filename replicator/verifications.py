@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from replicator.archive import Archive
-from replicator.canonical import canonical
+from replicator.canonical import canonical, utc_second
 from replicator.entries import BackupEntry, VerificationEntry
 from replicator.manifest import FORMAT
 from replicator.outcome import Outcome
@@ -69,10 +68,9 @@ class Verification:
 
 def add_verification(archive: Archive, found: Verification) -> VerificationEntry:
     """Stores what was found and gives its entry, which the next checkpoint must name."""
-    moment = datetime.fromtimestamp(found.time // 1000, UTC).strftime("%Y%m%dT%H%M%SZ")
     return archive.add_plain(
         "verification",
-        lambda digest, _: f"{VERIFICATIONS}{moment}-{digest}.json",
+        lambda digest, _: f"{VERIFICATIONS}{utc_second(found.time)}-{digest}.json",
         canonical({"format": FORMAT, **found.to_json()}),
         VerificationEntry,
         label=found.label,

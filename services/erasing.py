@@ -22,15 +22,13 @@ from typing import Any, NamedTuple
 
 from events.attachments import erased_owners, remove_owned
 from events.catalogue import SEALED
-from events.client import Client, Draft
+from events.client import Draft
 from events.codec import Unreadable, decode_events
 from events.envelope import Payload
 from events.errors import Refused
-from events.heads import LogHeads
 from events.log import EventLog
 from events.patient_keys import ERASED, KeyStore, Mark
 from events.sealing import ERASURE_FAMILY, PATIENT, PATIENT_ERASED
-from projections.heads import TablesBase
 from projections.store import JournalRow, Tables
 from replicator.backups import Kind
 from replicator.pruning import GRACE_DAYS
@@ -41,8 +39,8 @@ from services.patients import HELD, HOLD_SCOPE, RESTRICTED, one_patient, one_str
 from services.projecting import catch_up, catch_up_whole
 from services.replicating import ship
 from services.system import System
+from services.writing import MICROS, client_on
 
-MICROS = 1000
 YEAR_MILLIS = round(365.25 * 86_400_000)
 
 
@@ -238,15 +236,8 @@ def _append(
     *,
     key: str | None = None,
 ) -> None:
-    clock = system.clock
-    client = Client(
-        log,
-        LogHeads(log, TablesBase(tables)),
-        clock=lambda: clock() * MICROS,
-        encoder=system.encoder(),
-    )
-    draft = Draft(payload, clock() * MICROS, request.actor)
-    client.append(stream, lambda head: draft, key=key, reapply=True)
+    draft = Draft(payload, system.clock() * MICROS, request.actor)
+    client_on(system, log, tables).append(stream, lambda head: draft, key=key, reapply=True)
 
 
 def _in_the_clear(journal: list[JournalRow]) -> int:

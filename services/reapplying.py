@@ -12,16 +12,13 @@ from dataclasses import dataclass, field
 from events.catalogue import SEALED
 from events.client import Client, Draft
 from events.envelope import Event, EventId
-from events.heads import LogHeads
 from events.log import EventLog
 from events.patient_keys import Erased
 from events.sealing import ERASURE_FAMILY
-from projections.heads import TablesBase
 from projections.store import Tables
 from services.projecting import catch_up
 from services.system import System
-
-MICROS = 1000
+from services.writing import client_on
 
 
 @dataclass(frozen=True)
@@ -82,8 +79,5 @@ def reapplying(
     system: System, log: EventLog, tables: Tables, actor: Mapping[str, str]
 ) -> Iterator[Reapplying]:
     """Onto `log`, whose end the tables have been brought to; at the end they are again."""
-    clock = system.clock
-    heads = LogHeads(log, TablesBase(tables))
-    client = Client(log, heads, clock=lambda: clock() * MICROS, encoder=system.encoder())
-    yield Reapplying(client, actor)
+    yield Reapplying(client_on(system, log, tables), actor)
     catch_up(log, tables)

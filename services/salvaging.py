@@ -15,17 +15,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from events.blobs import BlobStore, named_by
-from events.codec import Unreadable, decode_events
 from events.control import read_rewinds
 from events.directory_blobs import DirectoryBlobs
 from events.envelope import Event
 from events.errors import Corrupt, LostData, Refused
 from events.log import EventLog, LogReader, Record
-from events.partitioning import partition_number
 from events.patient_keys import KeyStore
 from events.position import EVENTS, Partition, Position
-from events.rules import EMPTY, Effect, Head, applies
+from events.rules import Effect, Verdict
 from events.sqlite_keys import SqliteKeys
+from projections.judging import Homes, Standing, sort_out
 from services.places import open_log
 from services.projecting import catch_up_whole
 from services.reapplying import Chosen, Reapplied, reapplying
@@ -72,7 +71,7 @@ class Salvage:
 
 
 def types_of(late: Sequence[Late]) -> Mapping[str, int]:
-    return Counter(one.event.payload[0].removeprefix("id.rekam.") for one in late)
+    return Counter(one.event.type for one in late)
 
 
 def late_log(place: str) -> tuple[str, Beside]:
@@ -158,32 +157,22 @@ def _records(reader: LogReader, partition: Partition, stop: int) -> Iterator[Rec
 
 def _beyond(log: EventLog, common: Position, end: Position) -> tuple[list[Late], int]:
     """The events beyond that applied there, by both rules, and how many records beyond did not."""
-    effect = Effect(read_rewinds(log, end.control), end)
-    count = len(end.of(EVENTS))
+    effect, homes, standing = (
+        Effect(read_rewinds(log, end.control), end),
+        Homes(EVENTS, end),
+        Standing({}, {}),
+    )
     found: list[Late] = []
-    others = 0
     for partition, stop in end.of(EVENTS).items():
-        heads: dict[str, Head] = {}
         for batch in log.read(
             partition, 0, stop
-        ):  # from the beginning: what applies depends on what did before
-            for record, event in zip(batch, decode_events([r.value for r in batch]), strict=True):
-                applied = (
-                    not isinstance(event, Unreadable)
-                    and record.key == event.stream.encode()
-                    and partition_number(record.key, count) == partition.number
-                    and effect.judge(event.epoch, partition, record.offset) is None
-                    and applies(heads.get(event.stream, EMPTY), event.version, event.previous)
-                )
-                if applied and isinstance(event, Event):
-                    heads[event.stream] = Head(event.version, event.event_id)
-                if record.offset < common[partition]:
-                    continue
-                if applied and isinstance(event, Event):
-                    found.append(Late(event, record.time, tuple(named_by(record.headers))))
-                else:
-                    others += 1
-    return found, others
+        ):  # from the first on: what applies depends on what did before
+            files = {r.offset: tuple(named_by(r.headers)) for r in batch if r.headers}
+            for _, offset, time, _, event in sort_out(partition, batch, homes)[0]:
+                verdict = effect.judge(event.epoch, partition, offset) or standing.judge(event)
+                if verdict is Verdict.APPLIED and offset >= common[partition]:
+                    found.append(Late(event, time, files.get(offset, ())))
+    return found, sum(stop - common[p] for p, stop in end.of(EVENTS).items()) - len(found)
 
 
 def salvage(

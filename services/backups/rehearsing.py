@@ -15,11 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from events.client import Client, Draft
+from events.client import Draft
 from events.codec import encode_control
 from events.codec import rewound as rewound_record
 from events.envelope import ID_BYTES, EventId, derive_id
-from events.heads import LogHeads
 from events.log import EventLog, Record, TimeType
 from events.partitioning import all_partitions
 from events.patient_keys import MemoryKeys
@@ -31,7 +30,6 @@ from events.sqlite_log import SqliteLog, SqliteRestorer
 from projections.bulk import rebuild
 from projections.completing import complete_journal
 from projections.digest import TableDigest, differences, digest, digest_at
-from projections.heads import TablesBase
 from projections.store import Tables, open_tables
 from replicator.archive import ArchiveIndex
 from replicator.planning import newest_usable
@@ -39,6 +37,7 @@ from replicator.snapshot import open_snapshot
 from services.projecting import catch_up_whole
 from services.recovery.keys import bring_into, erase_by_log
 from services.system import System
+from services.writing import client_on
 
 SENTINEL = "sentinel"
 ACTOR = {"id": "verification", "role": "system", "system": "rekam"}
@@ -152,7 +151,7 @@ def append_sentinel(system: System, log: EventLog, clinic_id: str) -> EventId:
     payload = SettingChanged(name=SENTINEL, value=json.dumps(now), reason="verification of the archive")
     with closing(system.tables()) as tables:
         catch_up_whole(system.log_opener(), log, tables)
-        client = Client(log, LogHeads(log, TablesBase(tables)))
+        client = client_on(system, log, tables)
         stream = f"clinic-{derive_id(SENTINEL, clinic_id).hex()}"
         draft = Draft(payload.to_payload(), now * 1000, ACTOR)
         return client.append(stream, lambda head: draft).event.event_id

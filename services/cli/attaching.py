@@ -10,12 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from events.client import Client
 from events.clock import wall_micros
+from events.envelope import ID_BYTES
 from events.errors import BadInput, Refused
-from events.heads import LogHeads
 from events.sealing import PATIENT
-from projections.heads import TablesBase
 from services.attachments import (
     Wanted,
     attach,
@@ -25,14 +23,14 @@ from services.attachments import (
     one_document,
     read_file,
 )
-from services.cli.looking import PatientArgument, moment_asked, reading
+from services.cli.looking import PatientArgument, reading, record_asked
 from services.cli.options import AtOption, HomeOption, JsonOption, open_home, operator
 from services.cli.output import print_json, show, show_table
 from services.home import Home
 from services.moments import show_micros
-from services.patients import one_patient, refuse_restricted
+from services.patients import one_patient
 from services.projecting import catch_up, catch_up_whole
-from services.records import record_of
+from services.writing import client_on
 
 SHORT = 12
 """Digits of a document's id that are shown: the beginning of one names it as well."""
@@ -79,7 +77,7 @@ def attach_(
         stream = one_patient(tables, patient)
         if not stream.startswith(PATIENT):
             raise Refused("files are attached to patients only", "name a patient")
-        client = Client(log, LogHeads(log, TablesBase(tables)), encoder=place.encoder())
+        client = client_on(place, log, tables)
         done = attach(tables, client, place.attachments(keys), stream, wanted, actor, wall_micros())
         catch_up(log, tables)
     fields = done.event.payload[1]
@@ -99,10 +97,7 @@ def attachments(
     """The documents in a patient's record, now or as they stood at a time."""
     place = open_home(home)
     with reading(place) as (log, tables):
-        stream = one_patient(tables, patient)
-        with closing(place.patient_keys()) as keys:
-            refuse_restricted(keys, stream)
-        record = record_of(tables, stream, moment_asked(place, log, tables, at))
+        stream, record = record_asked(place, log, tables, patient, at)
     blobs = place.blobs()
     rows = [
         {**_row(place, row), "here": row["blob_sha256"] is None or blobs.holds(row["blob_sha256"])}
@@ -115,7 +110,7 @@ def attachments(
         ["document", "date", "kind", "title", "type", "bytes", "status"],
         (
             [
-                r["document"][:SHORT] if len(r["document"]) == 2 * SHORT + 8 else r["document"],
+                r["document"][:SHORT] if len(r["document"]) == 2 * ID_BYTES else r["document"],
                 r["occurred_at"],
                 r["kind"],
                 r["title"],
@@ -160,9 +155,7 @@ def attachment(
     """One document's file, byte for byte as it was attached."""
     place = open_home(home)
     with reading(place) as (log, tables), closing(place.patient_keys()) as keys:
-        stream = one_patient(tables, patient)
-        refuse_restricted(keys, stream)
-        record = record_of(tables, stream, moment_asked(place, log, tables, at))
+        stream, record = record_asked(place, log, tables, patient, at)
         row = one_document(documents_in(record), document)
         content = content_of(tables, place.attachments(keys), stream, row)
     if output is None:

@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from events.catalogue import event_types
+from events.envelope import short_type
 from events.errors import WrongUsage
 from events.rules import Verdict
-from projections.finding import Sought, bursts, count_events, find_events
+from projections.finding import Burst, Sought, bursts, count_events, find_events
 from services.cli.looking import reading
 from services.cli.options import HomeOption, JsonOption, open_home
 from services.cli.output import print_json, say, show_table
@@ -19,7 +20,6 @@ from services.patients import one_stream
 from services.records import event_json
 
 MICROS = 1000
-PREFIX = "id.rekam."
 MOST = 1_000_000
 """Rows that are shown at most: they are held in memory."""
 
@@ -66,7 +66,7 @@ def find(
             until=_micros(place, until, last=True),
         )
         if minutes:
-            _show_bursts(place, [b._asdict() for b in bursts(tables, sought, limit)], as_json)
+            _show_bursts(place, bursts(tables, sought, limit), as_json)
             return
         found, total = find_events(tables, sought, limit), count_events(tables, sought)
     rows = [
@@ -82,23 +82,24 @@ def find(
         say(f"The newest {len(found):,} of {total:,}; --limit shows more.")
 
 
-def _show_bursts(place: Home, found: list[dict[str, object]], as_json: bool) -> None:
-    for row in found:
-        row["minute"] = show_micros(row["minute"], place.zone)  # type: ignore[arg-type]
-        row["first"] = row["first"].hex()  # type: ignore[attr-defined]
+def _show_bursts(place: Home, found: list[Burst], as_json: bool) -> None:
+    rows = [
+        {**burst._asdict(), "minute": show_micros(burst.minute, place.zone), "first": burst.first.hex()}
+        for burst in found
+    ]
     if as_json:
-        print_json({"bursts": found})
+        print_json({"bursts": rows})
         return
     columns = ["minute", "events", "streams", "type", "actor_id", "first"]
-    show_table(columns, ([row[c] for c in columns] for row in found))
+    show_table(columns, ([row[c] for c in columns] for row in rows))
     if found:
         say("`rekam recover --before EVENT --dry-run` shows what going back before one of them means.")
 
 
 def types_named(text: str) -> list[str]:
     """The types that a name, a family, or a family's type means. Raises WrongUsage where it is none."""
-    known = [kind.removeprefix(PREFIX) for kind in event_types()]
-    wanted = text.strip().removeprefix(PREFIX).lower()
+    known = [short_type(kind) for kind in event_types()]
+    wanted = short_type(text.strip()).lower()
     found = [k for k in known if wanted in (k.lower(), *k.lower().split("."))]
     if not found:
         families = ", ".join(sorted({k.partition(".")[0] for k in known}))

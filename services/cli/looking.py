@@ -20,7 +20,7 @@ from services.home import Home
 from services.moments import parse_moment, show_micros
 from services.patients import erased_words, one_patient, one_stream, refuse_restricted
 from services.projecting import catch_up_whole
-from services.records import event_json, history_of, record_of
+from services.records import Record, event_json, history_of, record_of
 from services.times import Moment, resolve_for_reading
 from services.watching.looking import whole_status
 
@@ -42,12 +42,7 @@ def show_(
     """One patient's record, now or as it stood at a time."""
     place = open_home(home)
     with reading(place) as (log, tables):
-        stream = one_patient(tables, patient)
-        with closing(place.patient_keys()) as keys:
-            refuse_restricted(keys, stream)
-            if (erased := erased_words(keys, stream)) is not None:
-                say(f"note: {erased}")
-        record = record_of(tables, stream, moment_asked(place, log, tables, at))
+        stream, record = record_asked(place, log, tables, patient, at)
     if as_json:
         print_json({"patient": stream, "at": at, "tables": _for_people(record, place, exact=True)})
         return
@@ -55,6 +50,18 @@ def show_(
         show(f"\n{name} ({len(rows):,})")
         for row in rows:
             show("  " + "  ".join(f"{column}: {value}" for column, value in row.items() if value is not None))
+
+
+def record_asked(
+    place: Home, log: EventLog | None, tables: Tables, patient: str, at: str | None
+) -> tuple[str, Record]:
+    """(stream, rows) of the patient whom `patient` names, as at `at`. Raises Refused where their data is restricted."""
+    stream = one_patient(tables, patient)
+    with closing(place.patient_keys()) as keys:
+        refuse_restricted(keys, stream)
+        if (erased := erased_words(keys, stream)) is not None:
+            say(f"note: {erased}")
+    return stream, record_of(tables, stream, moment_asked(place, log, tables, at))
 
 
 def history(

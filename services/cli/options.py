@@ -30,6 +30,13 @@ AtOption: TypeAlias = Annotated[
     typer.Option("--at", metavar="TIME", help="As it stood at this time (ISO 8601, or '2 hours ago')."),
 ]
 
+BeforeOption: TypeAlias = Annotated[
+    str | None, typer.Option("--before", metavar="EVENT", help="Just before this event (its id).")
+]
+AfterOption: TypeAlias = Annotated[
+    str | None, typer.Option("--after", metavar="EVENT", help="Just after this event (its id).")
+]
+
 
 def home_folder(given: Path | None) -> Path:
     """Where the home folder is: the option, REKAM_HOME, or the current folder."""

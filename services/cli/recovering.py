@@ -13,7 +13,16 @@ from replicator.backups import full_of
 from replicator.entries import BackupEntry
 from replicator.planning import RecoveryPlan
 from services.archives import farthest, longer
-from services.cli.options import ArchiveOption, HomeOption, JsonOption, confirm, open_home, operator
+from services.cli.options import (
+    AfterOption,
+    ArchiveOption,
+    BeforeOption,
+    HomeOption,
+    JsonOption,
+    confirm,
+    open_home,
+    operator,
+)
 from services.cli.output import print_json, say, show, show_table
 from services.home import Home
 from services.moments import show_millis, show_span
@@ -37,12 +46,8 @@ def recover(
             help="A time (ISO 8601, or '2 hours ago'), 'latest', 'checkpoint N', a backup's label, a position.",
         ),
     ] = None,
-    before: Annotated[
-        str | None, typer.Option("--before", metavar="EVENT", help="Just before this event (its id).")
-    ] = None,
-    after: Annotated[
-        str | None, typer.Option("--after", metavar="EVENT", help="Just after this event (its id).")
-    ] = None,
+    before: BeforeOption = None,
+    after: AfterOption = None,
     home: HomeOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,

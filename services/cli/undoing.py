@@ -9,7 +9,15 @@ import typer
 from events.errors import WrongUsage
 from replicator.targets import Target
 from services.cli.looking import PatientArgument
-from services.cli.options import HomeOption, JsonOption, confirm, open_home, operator
+from services.cli.options import (
+    AfterOption,
+    BeforeOption,
+    HomeOption,
+    JsonOption,
+    confirm,
+    open_home,
+    operator,
+)
 from services.cli.output import print_json, progress, show
 from services.home import Home
 from services.moments import show_micros, show_millis
@@ -33,12 +41,8 @@ def undo(
             help="As it stood at a time (ISO 8601, or '2 hours ago'), 'checkpoint N', a backup, a position.",
         ),
     ] = None,
-    before: Annotated[
-        str | None, typer.Option("--before", metavar="EVENT", help="Just before this event (its id).")
-    ] = None,
-    after: Annotated[
-        str | None, typer.Option("--after", metavar="EVENT", help="Just after this event (its id).")
-    ] = None,
+    before: BeforeOption = None,
+    after: AfterOption = None,
     actor: Annotated[
         str | None, typer.Option("--actor", help="Only what this actor (its id) did since.")
     ] = None,

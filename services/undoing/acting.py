@@ -13,16 +13,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from events.client import Client, Decide, Draft
+from events.client import Decide, Draft
 from events.envelope import Event, EventId, derive_id
 from events.errors import Conflict, Refused, WrongUsage
-from events.heads import LogHeads
-from events.log import EventLog
 from events.patient_keys import ERASED
 from events.rules import Head
 from events.sealing import PATIENT, PATIENT_ERASED
 from projections.asof import applied_at
-from projections.heads import TablesBase
 from projections.store import Tables
 from replicator.targets import Target
 from services.patients import one_patient, refuse_restricted
@@ -31,8 +28,7 @@ from services.system import System
 from services.times import resolve_target_for_reading
 from services.undoing.compensating import Step, with_real_ids
 from services.undoing.planning import Plan, plan_undo
-
-MICROS = 1000
+from services.writing import MICROS, client_on
 
 
 @dataclass(frozen=True)
@@ -123,7 +119,7 @@ def act(system: System, undoing: Undoing, tell: Callable[[int, int], object]) ->
     """
     steps = undoing.plan.steps
     with closing(system.log()) as log, closing(system.tables()) as tables:
-        client = _client(system, log, tables)
+        client = client_on(system, log, tables)
         real: dict[EventId, EventId] = {}
         head, again = undoing.plan.head, 0
         for count, step in enumerate(steps, 1):
@@ -135,11 +131,6 @@ def act(system: System, undoing: Undoing, tell: Callable[[int, int], object]) ->
             tell(count, len(steps))
         catch_up(log, tables)
     return Done(len(steps), again)
-
-
-def _client(system: System, log: EventLog, tables: Tables) -> Client:
-    heads = LogHeads(log, TablesBase(tables))
-    return Client(log, heads, clock=lambda: system.clock() * MICROS, encoder=system.encoder())
 
 
 def _decide(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from events.envelope import short_type
+from services.undoing.compensating import Step
 from services.undoing.planning import Change, Plan
 from services.undoing.state import SET_BY, Fields
 
@@ -64,9 +66,8 @@ def cut(text: str) -> str:
     return line if len(line) <= MAX_SHOWN else f"{line[: MAX_SHOWN - 1]}…"
 
 
-def _type(step: Any) -> str:
-    name: str = step.payload[0]
-    return name.removeprefix("id.rekam.")
+def _type(step: Step) -> str:
+    return short_type(step.payload[0])
 
 
 def plan_json(plan: Plan, show_time: ShowTime) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from events.envelope import Payload
+from events.envelope import Payload, short_type
 from services.fhir.building import billing, care, people
 from services.fhir.building.shape import About, Built
 from services.fhir.elements import Fields
@@ -61,5 +61,5 @@ KIND_TYPES: Mapping[str, str] = {
 
 def build(payload: Payload, about: About) -> Built | None:
     """The resource that a payload says; None for an event that is no resource of its own."""
-    found = BUILDERS.get(payload[0].removeprefix("id.rekam."))
+    found = BUILDERS.get(short_type(payload[0]))
     return found[1](payload[1], about) if found else None
