@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import lzma
 import os
+import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,7 @@ from events.rules import Head
 from projections.record_tables import OBSERVATIONS
 from services.home import Home
 from services.projecting import catch_up
-from tests.command_line import SAMPLE, Ran, rekam, start
+from tests.command_line import SAMPLE, Ran, ndjson, rekam, sample_lines, start
 from tests.servers import BUSY_SECONDS, S3Bucket
 
 ACTOR = {"id": "script", "role": "operator", "system": "test"}
@@ -80,6 +81,22 @@ class Clinic:
         places = ["--log", self.log, "--tables", self.tables, "--archive", self.archive, *endpoint]
         self.do("init", "--json", *places, *words)
         return self
+
+    def with_sample(self, last: int) -> Clinic:
+        """Begun, with the first lines of the sample imported."""
+        return self.init().with_lines(0, last)
+
+    def with_lines(self, first: int, last: int) -> Clinic:
+        """With these lines of the sample imported too."""
+        path = self.home.parent / f"lines-{first}-{last}.ndjson"
+        ndjson(path, sample_lines(first, last))
+        self.take(path)
+        return self
+
+    def copied_to(self, home: Path) -> Clinic:
+        """One like it, on the embedded default."""
+        shutil.copytree(self.home, home)
+        return Clinic(home)
 
     def take(self, path: Path) -> dict[str, Any]:
         return self.do("import", "fhir", str(path), "--json").json()

@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -27,18 +26,13 @@ from tests.command_line import (
     sample_lines,
     start,
 )
+from tests.imported_clinics import ImportedClinic
 
 SCAN = os.urandom(60_000)
 LETTER = b"Kepada Yth. " * 500
 
 
-@dataclass
-class Clinic:
-    home: Path
-
-    def do(self, *words: object, code: int | None = 0) -> dict:
-        return json.loads(rekam(self.home, *words, "--json", code=code).out)
-
+class Clinic(ImportedClinic):
     def refused(self, *words: object, code: int = 1) -> str:
         ran = rekam(self.home, *words, code=code)
         assert ran.out == "" and NO_TRACEBACK not in ran.err
@@ -61,12 +55,6 @@ class Clinic:
         rekam(self.home, "attachment", patient, document, "-o", path)
         return path.read_bytes()
 
-    def ship(self) -> dict:
-        return self.do("replicate", "--once")
-
-    def recover(self, to: str = "latest") -> dict:
-        return self.do("recover", "--to", to, "--yes")
-
     def patients(self) -> list[str]:
         found = {
             json.loads(line)["id"] for line in sample_lines(0, 700) if b'"resourceType":"Patient"' in line
@@ -81,30 +69,15 @@ class Clinic:
     def shipped(self) -> list[Path]:
         return sorted((self.home / "archive" / "blobs").rglob("*.age"))
 
-    def to_empty_machine(self, folder: Path) -> Clinic:
-        """Nothing comes along but archive, backups of keys and the owner's file."""
-        folder.mkdir()
-        for name in ("archive", "key-backups"):
-            shutil.copytree(self.home / name, folder / name)
-        shutil.copy(self.home / "keys" / "owner.txt", folder / "owner.txt")
-        new = Clinic(folder / "clinic")
-        rekam(new.home, "init", "--from", folder / "archive", "--identity", folder / "owner.txt")
-        return new
-
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("attached") / "clinic"
-    rekam(home, "init")
-    rekam(home, "import", "fhir", ndjson(home.parent / "all.ndjson", sample_lines(0, 700)))
-    rekam(home, "replicate", "--once", "--snapshot")
-    return home
+def made(tmp_path_factory: pytest.TempPathFactory) -> Clinic:
+    return Clinic.made_in(tmp_path_factory.mktemp("attached"))
 
 
 @pytest.fixture
-def clinic(made: Path, tmp_path: Path) -> Clinic:
-    shutil.copytree(made.parent, tmp_path / "there")
-    return Clinic(tmp_path / "there" / "clinic")
+def clinic(made: Clinic, tmp_path: Path) -> Clinic:
+    return made.copied_to(tmp_path / "there")
 
 
 def test_a_file_is_attached_listed_and_read_back(clinic: Clinic) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import closing
 from pathlib import Path
 
@@ -12,16 +11,14 @@ from events.codec import DRILL_COMPLETED
 from events.control import read_control
 from services.home import Home
 from tests.clinics import Clinic
-from tests.command_line import moment, ndjson, rekam, sample_lines
+from tests.command_line import moment, rekam
 
 
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Clinic:
     """With a full backup, and an event that was set aside. Not to be changed."""
     folder = tmp_path_factory.mktemp("drills")
-    clinic = Clinic(folder / "clinic").init()
-    ndjson(folder / "all.ndjson", sample_lines(0, 200))
-    clinic.take(folder / "all.ndjson")
+    clinic = Clinic(folder / "clinic").with_sample(200)
     clinic.do("backup", "full")
     before = moment()
     clinic.void_by_mistake(3)
@@ -31,8 +28,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Clinic:
 
 @pytest.fixture
 def clinic(shipped: Clinic, tmp_path: Path) -> Clinic:
-    shutil.copytree(shipped.home, tmp_path / "clinic")
-    return Clinic(tmp_path / "clinic")
+    return shipped.copied_to(tmp_path / "clinic")
 
 
 def controls(home: Path, kind: str) -> list[dict]:

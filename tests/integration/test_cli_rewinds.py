@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from events.position import EVENTS
 from projections.store import Tables
 from services.projecting import catch_up
 from tests.clinics import ACTOR, Clinic
-from tests.command_line import lose, moment, ndjson, rekam, sample_lines
+from tests.command_line import lose, moment, rekam
 
 VOIDED = 20
 
@@ -26,9 +25,7 @@ VOIDED = 20
 def recovered(tmp_path_factory: pytest.TempPathFactory) -> Clinic:
     """Some observations were voided by mistake, and all went back to before it. Not to be changed."""
     folder = tmp_path_factory.mktemp("rewinds")
-    clinic = Clinic(folder / "clinic").init()
-    ndjson(folder / "all.ndjson", sample_lines(0, 300))
-    clinic.take(folder / "all.ndjson")
+    clinic = Clinic(folder / "clinic").with_sample(300)
     before = moment()
     clinic.void_by_mistake(VOIDED)
     clinic.do("recover", "--to", before, "--yes", "--reason", "a script gone wrong")
@@ -37,8 +34,7 @@ def recovered(tmp_path_factory: pytest.TempPathFactory) -> Clinic:
 
 @pytest.fixture
 def clinic(recovered: Clinic, tmp_path: Path) -> Clinic:
-    shutil.copytree(recovered.home, tmp_path / "clinic")
-    return Clinic(tmp_path / "clinic")
+    return recovered.copied_to(tmp_path / "clinic")
 
 
 def rewinds(clinic: Clinic) -> list[dict[str, Any]]:

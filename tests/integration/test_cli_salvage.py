@@ -9,14 +9,9 @@ from typing import Any
 import pytest
 
 from tests.clinics import Clinic
-from tests.command_line import ndjson, rekam, sample_lines
+from tests.command_line import rekam
 
 SHIPPED, BEYOND = 200, 60
-
-
-def lines(path: Path, first: int, last: int) -> Path:
-    ndjson(path, sample_lines(first, last))
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +19,9 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Clinic, Path, dict]:
     """A clinic, its old disk, its digest when that was lost: some events were never shipped, of new patients too."""
     folder = tmp_path_factory.mktemp("salvage")
     clinic = Clinic(folder / "clinic").init()
-    clinic.take(lines(folder / "first.ndjson", 0, SHIPPED))
+    clinic.with_lines(0, SHIPPED)
     clinic.ship()
-    clinic.take(lines(folder / "second.ndjson", SHIPPED, SHIPPED + BEYOND))
+    clinic.with_lines(SHIPPED, SHIPPED + BEYOND)
     clinic.do("simulate", "--patients", "2", "--events", "150")
     whole = clinic.digest()
     old = folder / "disk"
@@ -75,7 +70,7 @@ def test_what_was_never_shipped_is_listed_and_comes_back(lost: tuple[Clinic, Pat
 
 def test_attached_files_come_back_with_their_events(tmp_path: Path) -> None:
     clinic = Clinic(tmp_path / "clinic").init()
-    clinic.take(lines(tmp_path / "first.ndjson", 0, SHIPPED))
+    clinic.with_lines(0, SHIPPED)
     clinic.ship()
     scan = tmp_path / "scan.pdf"
     scan.write_bytes(b"%PDF-1.7\n" + bytes(range(256)) * 40)

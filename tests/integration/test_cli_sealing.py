@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,27 +14,16 @@ from events.position import EVENTS
 from replicator.erasures import read_erasures
 from services.home import Home
 from tests.command_line import digest, lose, moment, ndjson, rekam, sample_lines
+from tests.imported_clinics import ImportedClinic
 
 LOST = ("log.db", "tables.db")
 
 
-@dataclass
-class Clinic:
-    home: Path
-
-    def do(self, *words: object, code: int | None = 0) -> dict:
-        return json.loads(rekam(self.home, *words, "--json", code=code).out)
-
+class Clinic(ImportedClinic):
     def refused(self, *words: object) -> str:
         ran = rekam(self.home, *words, code=1)
         assert ran.out == ""
         return ran.err
-
-    def ship(self, *words: str) -> dict:
-        return self.do("replicate", "--once", *words)
-
-    def recover(self, to: str = "latest") -> dict:
-        return self.do("recover", "--to", to, "--yes")
 
     def rows(self, patient: str, *words: str) -> dict[str, list]:
         return {n: rows for n, rows in self.do("show", patient, *words)["tables"].items() if rows}
@@ -52,31 +40,15 @@ class Clinic:
         with closing(Home.open(self.home).tables()) as tables:
             return [row[0] for row in tables.database.fetch("SELECT stream FROM patients ORDER BY stream")]
 
-    def to_empty_machine(self, folder: Path) -> Clinic:
-        """Nothing comes along but archive, backups of keys and the owner's file."""
-        folder.mkdir()
-        for name in ("archive", "key-backups"):
-            if (self.home / name).exists():
-                shutil.copytree(self.home / name, folder / name)
-        shutil.copy(self.home / "keys" / "owner.txt", folder / "owner.txt")
-        new = Clinic(folder / "clinic")
-        rekam(new.home, "init", "--from", folder / "archive", "--identity", folder / "owner.txt")
-        return new
-
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("sealed") / "clinic"
-    rekam(home, "init")
-    rekam(home, "import", "fhir", ndjson(home.parent / "all.ndjson", sample_lines(0, 700)))
-    rekam(home, "replicate", "--once", "--snapshot")
-    return home
+def made(tmp_path_factory: pytest.TempPathFactory) -> Clinic:
+    return Clinic.made_in(tmp_path_factory.mktemp("sealed"))
 
 
 @pytest.fixture
-def clinic(made: Path, tmp_path: Path) -> Clinic:
-    shutil.copytree(made.parent, tmp_path / "there")
-    return Clinic(tmp_path / "there" / "clinic")
+def clinic(made: Clinic, tmp_path: Path) -> Clinic:
+    return made.copied_to(tmp_path / "there")
 
 
 def test_a_new_clinic_seals_and_nothing_of_a_patient_lies_in_the_clear(clinic: Clinic) -> None:

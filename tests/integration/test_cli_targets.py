@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.clinics import Clinic
-from tests.command_line import lose, ndjson, rekam, sample_lines
+from tests.command_line import lose, rekam
 
 VOIDED = 60
 
@@ -18,9 +17,7 @@ VOIDED = 60
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Clinic:
     """With records, all of which are in its archive. Not to be changed."""
     folder = tmp_path_factory.mktemp("targets")
-    clinic = Clinic(folder / "clinic").init()
-    ndjson(folder / "all.ndjson", sample_lines(0, 400))
-    clinic.take(folder / "all.ndjson")
+    clinic = Clinic(folder / "clinic").with_sample(400)
     clinic.ship()
     return clinic
 
@@ -28,8 +25,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Clinic:
 @pytest.fixture
 def clinic(shipped: Clinic, tmp_path: Path) -> Clinic:
     """One like it, to be changed."""
-    shutil.copytree(shipped.home, tmp_path / "clinic")
-    return Clinic(tmp_path / "clinic")
+    return shipped.copied_to(tmp_path / "clinic")
 
 
 def find(clinic: Clinic, *words: str) -> dict[str, Any]:

@@ -63,6 +63,19 @@ def shown(tables: Tables) -> dict[str, int]:
     return found
 
 
+def backed_up(system: TestSystem) -> dict[str, bytes]:
+    """The backup of patients' keys, as somebody copied it."""
+    return {stored.key: system.key_store.get(stored.key) for stored in system.key_store.list("")}
+
+
+def lose_keys_but_for(system: TestSystem, old: dict[str, bytes]) -> None:
+    """The store of keys and its backup are gone, and an old copy lies in the backup's place."""
+    system.kept_keys = system.new_keys()
+    system.key_store = MemoryStore(system.clock)
+    for key, data in old.items():
+        system.key_store.create(key, data)
+
+
 def test_tables_from_an_older_snapshot_never_show_the_erased(system: TestSystem) -> None:
     """They serve at once, long before the journal is there from which a stream could be folded anew."""
     erased, *others = written(system).streams[:3]
@@ -165,12 +178,9 @@ def test_a_recovery_that_dies_with_its_keys_just_come_back_shows_nothing_of_the_
 ) -> None:
     erased = written(system).streams[0]
     ship(system, system.log())
-    old = {stored.key: system.key_store.get(stored.key) for stored in system.key_store.list("")}
+    old = backed_up(system)
     erase_whole(system, erased)
-    system.kept_keys = system.new_keys()
-    system.key_store = MemoryStore(system.clock)
-    for key, data in old.items():
-        system.key_store.create(key, data)
+    lose_keys_but_for(system, old)
 
     def die(*words: object) -> int:
         raise Died
@@ -185,12 +195,9 @@ def test_the_ledger_of_an_archive_that_comes_later_says_who_when_and_why(system:
     """Also where the store of keys was lost, and knows of the erasure by a ledger alone."""
     erased = written(system).streams[0]
     ship(system, system.log())
-    old = {stored.key: system.key_store.get(stored.key) for stored in system.key_store.list("")}
+    old = backed_up(system)
     erase_whole(system, erased)
-    system.kept_keys = system.new_keys()
-    system.key_store = MemoryStore(system.clock)
-    for key, data in old.items():
-        system.key_store.create(key, data)
+    lose_keys_but_for(system, old)
     recover(system)
     [entry] = read_erasures(system.archive())
     body = system.kept_keys.marks(ERASED)[erased].body
