@@ -131,7 +131,8 @@ def test_logs_tell_what_happened_and_nothing_that_a_stranger_sent(witness: Servi
     assert f"refused, 422: {ORIGIN}, 20 leaves from 10" in told
     assert "refused, 404" in told and "refused, 400" in told
     assert "3171014501900001" not in told
-    assert (witness.path / "witness.key").read_text().strip().rpartition("+")[2] not in told
+    *_, secret = (witness.path / "witness.key").read_text().strip().split("+", 4)  # base64 may hold a + too
+    assert len(secret) > 40 and secret not in told
 
 
 def test_an_archive_that_is_trusted_while_the_witness_runs(witness: Serving) -> None:
